@@ -1,0 +1,248 @@
+"""The settings of a run: a YAML file plus `section.key=value` overrides, checked before work."""
+
+import difflib
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from medrobust.errors import MedrobustError
+
+
+def _fraction(value: Any) -> Any:
+    """Numbers may be written as fractions, `4/255`."""
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    try:
+        return float(Fraction(value.replace(" ", "")))
+    except (ValueError, ZeroDivisionError) as error:
+        raise ValueError("expected a number such as 0.005 or 4/255") from error
+
+
+Number = Annotated[float, BeforeValidator(_fraction)]
+
+
+class Section(BaseModel):
+    """A part of the settings in which every key is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """Where the images are."""
+
+    store: Path
+    """A store made by `medrobust prepare`, relative to where the command runs."""
+    on_device: bool = True
+    """Keep the training images in memory (on a GPU: in its memory) while they need < 8 GB."""
+
+
+class Network(Section):
+    """The backbone; what is not named here goes in `options` to one's own factory."""
+
+    name: str = "resnet50"
+    width: int | None = Field(None, ge=1)
+    stem_stride: int | None = Field(None, ge=1, le=4)
+    stem_pool: bool | None = None
+    options: dict[str, Any] = {}
+    initialise: Path | None = None
+    """Earlier weights to start from: safetensors, or a `.pth` of tensors only."""
+
+    def arguments(self) -> dict[str, Any]:
+        """What the backbone's factory is called with."""
+        named = self.model_dump(include={"width", "stem_stride", "stem_pool"}, exclude_none=True)
+        return named | self.options
+
+
+class AttackSettings(Section):
+    """The attack of training, and the ball of everything that follows."""
+
+    name: Literal["pgd", "fgsm", "n-fgsm"] = "pgd"
+    norm: Literal["linf", "l2"] = "linf"
+    eps: Number = Field(0.005, ge=0)
+    """Radius in units of the image's range [0, 1]."""
+    steps: int = Field(10, ge=1)
+    step_size: Number | None = Field(None, gt=0)
+    """2.5 · eps / steps if not given."""
+    restarts: int = Field(1, ge=1)
+    noise: float = Field(2.0, ge=0)
+    """Of n-fgsm: the start's radius in units of eps."""
+
+
+class Augment(Section):
+    """Random changes of training images, drawn anew for each image and epoch."""
+
+    rotation: float = Field(8.0, ge=0, le=180)
+    """Degrees, uniform in ±."""
+    shift: float = Field(0.06, ge=0, le=1)
+    """Fraction of the image's side, uniform in ±."""
+    scale: float = Field(0.1, ge=0, lt=1)
+    """Relative change of size, uniform in ±."""
+    brightness: float = Field(0.1, ge=0, le=1)
+    """Added to all pixels, uniform in ±."""
+    contrast: float = Field(0.2, ge=0, lt=1)
+    """Relative change of the distance from the image's mean, uniform in ±."""
+    flip: bool = False
+    """Left-right; wrong for a chest or any lateralised anatomy."""
+
+
+class Train(Section):
+    """How the weights are found."""
+
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(64, ge=2)
+    """Images of a step, over all devices together."""
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: Number = Field(1e-3, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Of sgd."""
+    weight_decay: Number = Field(5e-4, ge=0)
+    """Of matrices and filters; norms and biases have none."""
+    schedule: Literal["one-cycle", "cosine", "multistep", "constant"] = "one-cycle"
+    milestones: tuple[int, ...] = (100, 200)
+    """Of multistep: the epochs after which the learning rate falls to a tenth."""
+    gradient_clip: float | None = Field(1.0, gt=0)
+    """Largest Euclidean length of the gradient."""
+    ema: float | None = Field(0.995, gt=0, lt=1)
+    """Decay of the running average of weights that is validated and deployed."""
+    bn_momentum: float = Field(0.1, gt=0, le=1)
+    select: Literal["auto", "clean", "robust", "mean", "last"] = "auto"
+    """Validation AUROC that picks the best checkpoint: auto = robust (standard regime: clean)."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after so many epochs without a better score."""
+    validation_steps: int = Field(10, ge=1)
+    """PGD steps of robust validation."""
+    keep_every: int | None = Field(None, ge=1)
+    """Epochs between kept checkpoints; about ten over a run if not given."""
+    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    devices: int = Field(1, ge=1)
+    tensorboard: bool = False
+
+
+class Evaluate(Section):
+    """The attacks of evaluation; norm and box are those of training."""
+
+    eps: tuple[Number, ...] | None = None
+    """½, 1 and 2 times the training radius if not given."""
+    steps: int = Field(20, ge=1)
+    restarts: int = Field(1, ge=1)
+    batch_size: int = Field(256, ge=1)
+    redraws: int = Field(10_000, ge=100)
+    """Of the patient-clustered bootstrap."""
+
+
+class Config(Section):
+    """All settings of a run, resolved; written to `config.yaml`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The run is written to `runs/<name>/<seed>/`."""
+    regime: Literal["standard", "adversarial", "dual", "noise"]
+    seed: int = 0
+    data: Data
+    network: Network = Network()
+    attack: AttackSettings = AttackSettings()
+    augment: Augment = Augment()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _radii(self) -> Self:
+        for name, eps in [("attack", self.attack.eps)] + [
+            ("evaluate", eps) for eps in self.evaluate.eps or ()
+        ]:
+            if eps < 0 or (self.attack.norm == "linf" and eps > 1):
+                raise ValueError(
+                    f"{name}.eps: expected a radius between 0 and 1, in units of the image's "
+                    f"range (4/255 rather than 4), found {eps}"
+                )
+        return self
+
+    @property
+    def evaluated_eps(self) -> tuple[float, ...]:
+        """The radii of evaluation, ascending, without 0 (which is the clean row)."""
+        given = self.evaluate.eps
+        if given is None:
+            given = tuple(self.attack.eps * factor for factor in (0.5, 1, 2))
+        return tuple(sorted({eps for eps in given if eps > 0}))
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The settings of a YAML file with overrides such as `train.epochs=5`.
+
+    Raises:
+        MedrobustError: no such file, bad YAML, an unknown key (the nearest is named), a bad value.
+    """
+    return resolve(_read_yaml(path), overrides, str(path))
+
+
+def resolve(settings: dict[str, Any], overrides: Sequence[str], origin: str) -> Config:
+    """Settings from a dictionary with overrides, checked."""
+    for override in overrides:
+        _apply(settings, override)
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise MedrobustError(f"{origin}: " + "; ".join(_complaints(error))) from error
+
+
+def dump_config(config: Config) -> str:
+    """The settings as YAML text that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MedrobustError(f"configuration: can't read {path} ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = str(error).replace("\n", " ")
+        raise MedrobustError(f"configuration: {path} is not YAML ({place})") from error
+    if not isinstance(settings, dict):
+        raise MedrobustError(f"configuration: {path} should hold `section: …` lines")
+    return settings
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise MedrobustError(f"setting: expected section.key=value, found {override!r}")
+    *sections, last = name.strip().split(".")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise MedrobustError(f"setting: {override!r}: {section} is not a section")
+    try:
+        settings[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MedrobustError(f"setting: {override!r}: {text!r} is not a YAML value") from error
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    """One clause per problem, with the key's full name and, if misspelt, the nearest one."""
+    return [_complaint(problem) for problem in error.errors()]
+
+
+def _complaint(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, _keys(Config), 1, cutoff=0.5)
+        return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {text[0].lower()}{text[1:]}, found {problem['input']!r}" if where else text
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key's full name."""
+    names = []
+    for name, field in section.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _keys(field.annotation, f"{prefix}{name}.")
+    return names

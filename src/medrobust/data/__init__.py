@@ -1,0 +1,1 @@
+"""From raw files to a store, and from a store to batches."""

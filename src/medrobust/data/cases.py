@@ -1,0 +1,40 @@
+"""A few images of a split to look at, chosen before any result is known."""
+
+import hashlib
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medrobust.data.store import Store
+
+NEGATIVES = 2
+
+
+def gallery_rows(store: Store, split: str, per_finding: int = 4) -> NDArray[np.int64]:
+    """Row numbers of up to `per_finding` positives of each finding, then two images without any.
+
+    Among the positives those with a mask of the finding come first; otherwise the order is that
+    of a hash of the image id, so that the choice depends on no outcome and on no row order. No
+    row comes twice. Raises `MedrobustError` if the split is empty.
+    """
+    rows = store.rows(split)
+    labels = store.labels[rows]
+    chosen: list[int] = []
+    for column, finding in enumerate(store.findings):
+        positive = rows[labels[:, column] == 1]
+        chosen += _first(store, positive, per_finding, store.truth(finding))
+    negative = rows[np.nansum(labels, axis=1) == 0]
+    chosen += _first(store, negative, NEGATIVES, ())
+    return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
+
+
+def _first(
+    store: Store, rows: NDArray[np.int64], count: int, preferred: Collection[int]
+) -> list[int]:
+    ids = store.table["image_id"]
+
+    def rank(row: int) -> tuple[bool, bytes]:
+        return row not in preferred, hashlib.blake2b(str(ids.iloc[row]).encode()).digest()
+
+    return sorted(rows.tolist(), key=rank)[:count]

@@ -1,0 +1,1 @@
+"""One short file per data set: its card, `index()` and `read()`."""

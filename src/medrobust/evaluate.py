@@ -1,0 +1,311 @@
+"""Evaluation: predictions of every branch, clean and attacked, and the numbers they give."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medrobust.attacks import Attack, gaussian_noise, pgd
+from medrobust.config import Config
+from medrobust.data.cases import gallery_rows
+from medrobust.data.store import Store
+from medrobust.dual import DualBN
+from medrobust.errors import MedrobustError
+from medrobust.files import write_atomically
+from medrobust.inference import Cases, Progress, logits_of, probabilities, rank_scores
+from medrobust.metrics import (
+    choose_thresholds,
+    read_metrics,
+    score_predictions,
+    threshold_rows,
+    write_metrics,
+)
+from medrobust.models import ball_of, load_model, loss_for
+from medrobust.predictions import read_predictions, write_predictions
+from medrobust.rundir import RunDir
+
+Track = Callable[[int, str], Progress]
+"""(number of images, title) -> what is called with the number of images done."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate; None stands for the run's own settings."""
+
+    split: str = "test"
+    checkpoint: str = "best"
+    matrix: bool = False
+    """Predict attacked images with every branch, not only with the attacked one."""
+    eps: tuple[float, ...] | None = None
+    steps: int | None = None
+    restarts: int | None = None
+    batch_size: int | None = None
+    redraws: int | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to show the images: clean, with noise, or attacked through one branch."""
+
+    name: str = ""
+    eps: float = 0.0
+    attacked: str = ""
+    """The branch an attack is made on."""
+    steps: int = 0
+    restarts: int = 0
+
+
+def evaluate(
+    run: RunDir,
+    store: Store | None = None,
+    what: Evaluation | None = None,
+    *,
+    track: Track = lambda total, title: lambda done: None,
+) -> list[str]:
+    """Write `predictions/*`, `adversarial/*` and `metrics.csv`; return what to be warned of.
+
+    Predictions that are there already, of the same weights, store and attack, are kept.
+
+    Args:
+        run: a training's directory.
+        store: other images than the training's; the training store if not given.
+        what: which split, attacks and branches.
+        track: makes a progress callback.
+
+    Raises:
+        MedrobustError: the store does not fit the model or was changed since the training, the
+            split is empty, an attack is not valid.
+    """
+    what, config = what or Evaluation(), run.config()
+    job = _Job.of(run, store or run.training_store(), config, what)
+    conditions = list(_conditions(config, what, job.model.branches))
+    for condition in conditions:
+        job.predict(what.split, condition, track)
+    validation, notes = _validation(job)
+    validation.predict("val", Condition(), track)
+    rows, warnings = _score(job, validation, conditions)
+    _merge_metrics(run, rows)
+    return notes + warnings
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A model, the images it is shown, and where the predictions go."""
+
+    run: RunDir
+    store: Store
+    config: Config
+    what: Evaluation
+    model: DualBN
+    weights: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, run: RunDir, store: Store, config: Config, what: Evaluation) -> "_Job":
+        model, weights = load_model(run, store, what.checkpoint)
+        device = choose_device(what.device)
+        return cls(run, store, config, what, model.to(device), weights, device)
+
+    def predict(self, split: str, condition: Condition, track: Track) -> None:
+        """Write the predictions of one condition, unless they are there."""
+        branches = self._seeing(condition)
+        wanted = {b: self._sidecar(split, b, condition) for b in branches}
+        missing = {
+            b: s for b, s in wanted.items() if not _is_there(self.path(split, b, condition), s)
+        }
+        if not missing:
+            return
+        rows = self.store.rows(split)
+        batch = self.what.batch_size or self.config.evaluate.batch_size
+        cases = Cases(self.store, rows, batch, self.device, self.config.seed)
+        keep = _Kept(gallery_rows(self.store, split) if condition.name == "pgd" else rows[:0])
+        found = logits_of(
+            {branch: self.model.branch(branch) for branch in missing},
+            cases,
+            attack=self._attack(condition),
+            attacked=self.model.branch(condition.attacked or self.model.branches[0]),
+            name=condition.name,
+            progress=track(len(rows), f"{self.run.path}: {self.stem(split, 'all', condition)}"),
+            keep=keep,
+        )
+        for branch, logits in found.items():
+            path = self.path(split, branch, condition)
+            keep.write(self.run.adversarial / f"{path.stem}.npz", self.store)
+            write_predictions(path, self._frame(rows, branch, logits), missing[branch])
+
+    def stem(self, split: str, branch: str, condition: Condition) -> str:
+        """Store, split, checkpoint, branch, and how the images were shown."""
+        start = f"{self.store.info.name}-{split}-{self.what.checkpoint}-{branch}"
+        if not condition.name:
+            return f"{start}-clean"
+        shown = f"{condition.name}-{self.config.attack.norm}-{condition.eps:.6g}"
+        return f"{start}-{shown}" + (f"-on-{condition.attacked}" if condition.attacked else "")
+
+    def path(self, split: str, branch: str, condition: Condition) -> Path:
+        """The predictions' file."""
+        return self.run.predictions / f"{self.stem(split, branch, condition)}.csv"
+
+    def _seeing(self, condition: Condition) -> tuple[str, ...]:
+        """The branches whose predictions are wanted."""
+        if condition.attacked and not self.what.matrix:
+            return (condition.attacked,)
+        return self.model.branches
+
+    def _attack(self, condition: Condition) -> Attack | None:
+        ball = ball_of(self.config.attack, condition.eps)
+        if condition.name == "noise-control":
+            return partial(gaussian_noise, ball=ball)
+        if condition.name == "pgd":
+            return partial(
+                pgd,
+                ball=ball,
+                loss=loss_for(self.store.info.task),
+                steps=condition.steps,
+                restarts=condition.restarts,
+            )
+        return None
+
+    def _frame(self, rows: NDArray[np.int64], branch: str, logits: Tensor) -> pd.DataFrame:
+        task, findings = self.store.info.task, self.store.findings
+        frame = self.store.table[["image_id", "patient_id"]].iloc[rows].reset_index(drop=True)
+        frame["branch"] = branch
+        for column, finding in enumerate(findings):
+            frame[finding] = probabilities(logits, task)[:, column].numpy()
+        for column, finding in enumerate(findings):
+            frame[f"logit:{finding}"] = rank_scores(logits, task)[:, column].numpy()
+        return frame
+
+    def _sidecar(self, split: str, branch: str, condition: Condition) -> dict[str, Any]:
+        return {
+            "store": self.store.info.name,
+            "store_checksum": self.store.checksum,
+            "split": split,
+            "checkpoint": self.what.checkpoint,
+            "branch": branch,
+            "weights": self.weights,
+            "task": self.store.info.task,
+            "attack": {
+                "name": condition.name,
+                "goal": "total" if condition.attacked else "",
+                "norm": self.config.attack.norm if condition.name else "",
+                "eps": condition.eps,
+                "steps": condition.steps,
+                "step_size": 2.5 * condition.eps / condition.steps if condition.steps else None,
+                "restarts": condition.restarts,
+                "attacked_branch": condition.attacked,
+                "seed": self.config.seed,
+            },
+        }
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes a GPU where there is one.
+
+    Raises:
+        MedrobustError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise MedrobustError(f"device {name!r} can't be used ({reason}); try cpu") from error
+
+
+def _conditions(config: Config, what: Evaluation, branches: Sequence[str]) -> Iterator[Condition]:
+    """Clean, the noise control at the training radius, and PGD on every branch at every radius."""
+    radii = config.evaluated_eps if what.eps is None else what.eps
+    steps = what.steps or config.evaluate.steps
+    restarts = what.restarts or config.evaluate.restarts
+    yield Condition()
+    if config.attack.eps > 0:
+        yield Condition("noise-control", config.attack.eps)
+    for branch in branches:
+        for eps in radii:
+            ball_of(config.attack, eps)  # refuses a bad radius before any work
+            if eps > 0:
+                yield Condition("pgd", eps, branch, steps, restarts)
+
+
+class _Kept:
+    """The attacked versions of a few images, for the gallery."""
+
+    def __init__(self, rows: NDArray[np.int64]) -> None:
+        self.rows = rows
+        self.images: dict[int, NDArray[np.float32]] = {}
+
+    def __call__(self, rows: NDArray[np.int64], images: Tensor) -> None:
+        for place in np.flatnonzero(np.isin(rows, self.rows)):
+            self.images[int(rows[place])] = images[place].cpu().numpy().astype(np.float32)
+
+    def write(self, path: Path, store: Store) -> None:
+        """Write `image_id` and `image`, if there are any."""
+        if not self.images:
+            return
+        ids = store.table["image_id"].iloc[list(self.images)].to_numpy(str)
+        with write_atomically(path) as temporary:
+            np.savez_compressed(temporary, image_id=ids, image=np.stack(list(self.images.values())))
+
+
+def _is_there(path: Path, sidecar: dict[str, Any]) -> bool:
+    """Whether predictions of exactly these settings were written before."""
+    if not path.is_file():
+        return False
+    try:
+        return bool(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) == sidecar)
+    except (OSError, ValueError):
+        return False
+
+
+def _validation(job: _Job) -> tuple[_Job, list[str]]:
+    """The job whose validation split gives the thresholds: that of the training store."""
+    if job.store.checksum == job.run.provenance()["store"]["checksum"]:
+        return job, []
+    try:
+        home = job.run.training_store()
+    except MedrobustError as error:
+        return job, [f"thresholds come from split val of {job.store.path}, because {error}"]
+    return replace(job, store=home), []
+
+
+def _score(
+    job: _Job, validation: _Job, conditions: Sequence[Condition]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of `metrics.csv` of one evaluation, and the warnings, each once."""
+    rows, warnings = [], []
+    redraws = job.what.redraws or job.config.evaluate.redraws
+    for branch in job.model.branches:
+        path = validation.path("val", branch, Condition())
+        frame, sidecar = read_predictions(path)
+        thresholds = choose_thresholds(frame, validation.store.table)
+        rows.append(threshold_rows(thresholds, frame, sidecar, validation.store.table, path.stem))
+        for condition in conditions:
+            if branch not in job._seeing(condition):
+                continue
+            path = job.path(job.what.split, branch, condition)
+            frame, sidecar = read_predictions(path)
+            scores = score_predictions(
+                frame, sidecar, job.store.table, thresholds, path.stem, redraws, job.config.seed
+            )
+            rows.append(scores.rows)
+            warnings += scores.warnings
+    return pd.concat(rows, ignore_index=True), list(dict.fromkeys(warnings))
+
+
+def _merge_metrics(run: RunDir, rows: pd.DataFrame) -> None:
+    """Replace the rows of the same predictions, keep the others."""
+    if run.metrics.is_file():
+        older = read_metrics(run.metrics)
+        older = older[~older["predictions"].isin(set(rows["predictions"]))]
+        rows = pd.concat([older, rows], ignore_index=True) if len(older) else rows
+    write_metrics(run.metrics, rows)

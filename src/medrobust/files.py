@@ -1,0 +1,127 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medrobust.errors import MedrobustError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling to write to; it becomes `path` when the block ends well.
+
+    The sibling keeps the suffix of `path`. If the block fails, the sibling is removed and
+    an old `path` is as it was. Missing parent folders are made.
+
+    Raises `MedrobustError` when the disk or a quota is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(path)
+    try:
+        with _named_when_full(path):
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary sibling folder to fill; it becomes `path` when the block ends well.
+
+    If the block fails, the sibling is removed with all that is in it, and an old `path` is as
+    it was. Missing parent folders are made.
+
+    Raises `MedrobustError` when `path` exists and `overwrite` is false, and when the disk or a
+    quota is full.
+    """
+    refuse_existing(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(path)
+    try:
+        with _named_when_full(path):
+            temporary.mkdir()
+            yield temporary
+            _replace_folder(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_existing(path: Path, overwrite: bool = False) -> None:
+    """Raise `MedrobustError` if a folder must not be written to `path`."""
+    if path.exists() and not path.is_dir():
+        raise MedrobustError(
+            f"expected a folder or nothing at {path}, found a file: choose another"
+        )
+    if path.exists() and not overwrite:
+        raise MedrobustError(
+            f"{path} exists already: choose another place, remove it, or ask to overwrite it"
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text to `path`, whole or not at all."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON; NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write `table` without its index; unknown values are empty, floats round-trip."""
+    with write_atomically(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sibling(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    old = _sibling(path)
+    path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old)
+
+
+@contextmanager
+def _named_when_full(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise MedrobustError(
+            f"cannot write {path}: {os.strerror(error.errno)}; "
+            "free some space or choose another disk (nothing was left behind)"
+        ) from error

@@ -1,0 +1,122 @@
+"""From settings to models and attacks: the only place where names become objects."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from medrobust import checkpoints
+from medrobust.attacks import Attack, Ball, fgsm, gaussian_noise, n_fgsm, pgd
+from medrobust.config import AttackSettings, Config
+from medrobust.data.batches import channel_statistics
+from medrobust.data.store import Store
+from medrobust.dual import DualBN
+from medrobust.errors import MedrobustError
+from medrobust.losses import Loss, sigmoid_loss, softmax_loss
+from medrobust.networks import Classifier, build_backbone
+from medrobust.randomness import key, seeded
+from medrobust.regimes import BRANCHES
+from medrobust.rundir import RunDir
+from medrobust.weights import digest, load_tensors
+
+
+def loss_for(task: str) -> Loss:
+    """The loss of a task: `multilabel` or `exclusive`."""
+    return softmax_loss if task == "exclusive" else sigmoid_loss
+
+
+def ball_of(settings: AttackSettings, eps: float | None = None) -> Ball:
+    """The threat model of the settings, or one of another radius."""
+    return Ball(settings.norm, settings.eps if eps is None else eps)
+
+
+def training_attack(config: Config, loss: Loss) -> Attack:
+    """What takes a training image to its attacked version."""
+    settings, ball = config.attack, ball_of(config.attack)
+    if config.regime == "noise":
+        return partial(gaussian_noise, ball=ball)
+    if settings.name == "fgsm":
+        return partial(fgsm, ball=ball, loss=loss)
+    if settings.name == "n-fgsm":
+        return partial(n_fgsm, ball=ball, loss=loss, noise=settings.noise)
+    return partial(
+        pgd,
+        ball=ball,
+        loss=loss,
+        steps=settings.steps,
+        step_size=settings.step_size,
+        restarts=settings.restarts,
+    )
+
+
+def build_model(config: Config, store: Store, purpose: str = "initialise") -> DualBN:
+    """A fresh model for a store; its weights depend on the seed and the purpose alone."""
+    mean, spread = channel_statistics(store, store.rows("train"))
+    with seeded(key(config.seed, purpose)):
+        network = _classifier(config, store, mean, spread)
+    return DualBN(network, BRANCHES[config.regime])
+
+
+def load_model(run: RunDir, store: Store, checkpoint: str = "best") -> tuple[DualBN, str]:
+    """The model of a run's checkpoint and the hash of its weights; `store` has its findings.
+
+    Raises:
+        MedrobustError: no such checkpoint, or a store with other findings or channels.
+    """
+    config, saved = run.config(), checkpoints.load(run.checkpoints, checkpoint)
+    check_fits(store, saved.state["model"], run)
+    flat = [0.0] * store.images.shape[1]
+    model = DualBN(
+        _classifier(config, store, flat, [1.0] * len(flat)),
+        BRANCHES[config.regime],
+    )
+    tensors = weights_only(saved.tensors)
+    load_tensors(model, tensors, f"{run.checkpoints}/{checkpoint}.safetensors")
+    return model.eval(), digest(tensors)
+
+
+def weights_only(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the optimiser's state and the running averages that `last` also holds."""
+    return {n: t for n, t in tensors.items() if not n.startswith(("ema/", "optimiser/"))}
+
+
+def describe(store: Store) -> dict[str, Any]:
+    """What a model must know of the store it is for."""
+    shape = store.images.shape
+    return {
+        "findings": store.findings,
+        "task": store.info.task,
+        "channels": shape[1],
+        "dimensions": len(shape) - 2,
+    }
+
+
+def check_fits(store: Store, model: dict[str, Any], run: RunDir) -> None:
+    """Refuse a store the model was not made for.
+
+    Raises:
+        MedrobustError: other findings, task, channels or dimensions.
+    """
+    here = describe(store)
+    for name, expected in model.items():
+        if here[name] != expected:
+            raise MedrobustError(
+                f"{store.path}: expected {name} {expected}, as {run.path} was trained, "
+                f"found {here[name]}; give a store prepared in the same way"
+            )
+
+
+def _classifier(config: Config, store: Store, mean: list[float], spread: list[float]) -> nn.Module:
+    dimensions = store.images.ndim - 2
+    backbone = build_backbone(
+        config.network.name,
+        channels=store.images.shape[1],
+        outputs=len(store.findings),
+        dimensions=dimensions,
+        **config.network.arguments(),
+    )
+    for module in backbone.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = config.train.bn_momentum
+    return Classifier(backbone, mean, spread, dimensions)

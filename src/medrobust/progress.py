@@ -1,0 +1,54 @@
+"""Progress bars with the time left, on a terminal only."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+
+
+class Bars:
+    """One bar at a time; silent when standard error is not a terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def over(self, items: Iterator[T], total: int, title: str) -> Iterator[T]:
+        """The items, with a bar that counts them."""
+        done = self.start(total, title)
+        for item in items:
+            yield item
+            done(1)
+
+    def start(self, total: int, title: str) -> Callable[[int], None]:
+        """A new bar; what is returned is called with the number done since the last call."""
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
+        task = self._progress.add_task(title, total=total)
+        return lambda done: self._progress.update(task, advance=done)
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[Bars]:
+    """Bars on this console while the block runs."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        yield Bars(progress)

@@ -1,0 +1,127 @@
+"""Assembling the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from medrobust.data.store import Store
+from medrobust.errors import MedrobustError
+from medrobust.files import write_atomically
+from medrobust.report import card, comparisons, curves, explanations, results, summary
+from medrobust.report import runs as provenance
+from medrobust.report.caveats import caveats
+from medrobust.report.figures import styles
+from medrobust.report.gallery import gallery
+from medrobust.report.numbers import Evaluation, Numbers, arms_of, evaluations
+from medrobust.report.predicted import Predicted
+from medrobust.report.read import Run, read_runs
+from medrobust.report.stores import find_store
+from medrobust.report.text import enumeration
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def build_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> list[str]:
+    """Write one self-contained HTML page about these runs to `out`; return its warnings.
+
+    `runs` are run directories (`runs/<name>/<seed>`) or folders of seeds (`runs/<name>`). Stages
+    that have not run leave out their sections. Raises `MedrobustError` if there is no run, a
+    file cannot be read, or the folder of `out` does not exist.
+    """
+    if not out.parent.is_dir():
+        raise MedrobustError(
+            f"expected an existing folder for the report, found no {out.parent}; make it first"
+        )
+    found = read_runs(runs)
+    context = _context(found)
+    context["title"] = title or f"Robust classifiers compared: {_names(found)}"
+    page = _environment().get_template("report.html.j2").render(context)
+    with write_atomically(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return list(context["warnings"])
+
+
+def _context(runs: Sequence[Run]) -> dict[str, Any]:
+    store, problem = _open_store(runs)
+    measured = evaluations(runs)
+    numbers = Numbers(runs, measured[0]) if measured else None
+    context: dict[str, Any] = {
+        "runs": runs,
+        "warnings": caveats(runs, numbers, store, problem),
+        "runs_table": provenance.runs_table(runs),
+        "settings": provenance.settings(runs),
+        "commands": provenance.commands(runs),
+        "versions": provenance.versions_table(runs),
+        "card": card.data_card(store) if store else None,
+        "numbers": numbers,
+        "others": [],
+    }
+    if numbers is None:
+        return context | {"learning": curves.learning_figures(runs, styles(arms_of(runs)))}
+    return context | _measured(numbers, store) | {"others": _others(runs, measured[1:])}
+
+
+def _measured(numbers: Numbers, store: Store | None) -> dict[str, Any]:
+    """Everything that rests on predictions; what also needs labels is None without the store."""
+    looks = styles(arms_of(numbers.runs))
+    predicted = Predicted(numbers)
+    home = store if store and store.info.name == numbers.evaluation.store else None
+    patients = predicted.patients()
+    differences = comparisons.differences(numbers, predicted, home.table) if home else []
+    return {
+        "looks": {arm: look for arm, look in looks.items() if arm in numbers.arms},
+        "summary": summary.summary(numbers, predicted, home),
+        "headlines": summary.headlines(differences),
+        "chance": summary.chance_table(numbers, looks),
+        "auroc": results.auroc_table(numbers, looks),
+        "seeds": results.seeds_table(numbers, looks),
+        "every": results.every_condition_table(numbers, looks),
+        "per_finding": results.finding_table(numbers, looks),
+        "other_metrics": results.other_tables(numbers),
+        "differences": comparisons.comparison_table(differences) if differences else None,
+        "finding_differences": comparisons.finding_comparison_table(differences),
+        "roc": curves.roc_figures(numbers, predicted, looks, home.table) if home else [],
+        "sweep": curves.sweep_figure(numbers, looks),
+        "learning": curves.learning_figures(numbers.runs, looks),
+        "explanations": explanations.explanation_tables(numbers, looks, patients),
+        "verdicts": explanations.verdicts(numbers, patients),
+        "gallery": gallery(numbers, looks, home, predicted) if home else None,
+    }
+
+
+def _others(runs: Sequence[Run], measured: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    """The tables of further test sets, such as an external one."""
+    looks = styles(arms_of(runs))
+    every = [Numbers(runs, evaluation) for evaluation in measured]
+    return [
+        {
+            "evaluation": numbers.evaluation,
+            "auroc": results.auroc_table(numbers, looks),
+            "per_finding": results.finding_table(numbers, looks),
+        }
+        for numbers in every
+    ]
+
+
+def _open_store(runs: Sequence[Run]) -> tuple[Store | None, str]:
+    """The first run's store, or why there is none."""
+    try:
+        return find_store(runs[0]), ""
+    except MedrobustError as error:
+        return None, str(error)
+
+
+def _names(runs: Sequence[Run]) -> str:
+    return enumeration(list(dict.fromkeys(run.name for run in runs)))
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,154 @@
+"""What a reader must be warned of before believing a number."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from medrobust.data.store import Store
+from medrobust.report import text
+from medrobust.report.numbers import CLEAN, Arm, Condition, Estimate, Numbers
+from medrobust.report.read import Run
+
+FEW = 10
+"""Positive or negative images below which an interval is called rough."""
+NOTABLE = 0.02
+"""A smaller loss of AUROC is not worth asking what caused it."""
+
+
+def caveats(
+    runs: Sequence[Run], numbers: Numbers | None, store: Store | None, missing_store: str
+) -> list[str]:
+    """Every warning, the most general first, each once."""
+    found = [
+        *_about_store(runs, store, missing_store),
+        *_about_runs(runs),
+        *(_about_numbers(numbers) if numbers else []),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _about_store(runs: Sequence[Run], store: Store | None, missing: str) -> Iterator[str]:
+    if store is None:
+        yield (
+            f"The store of the runs could not be opened ({missing}): there is no data card, no ROC "
+            "curve, no paired comparison and no gallery."
+        )
+    checksums = {_checksum(run) for run in runs} - {""}
+    if len(checksums) > 1:
+        names = text.enumeration(sorted({run.store_name for run in runs}))
+        yield f"The runs were trained on different stores ({names}; the checksums differ)."
+    if store is None:
+        return
+    if checksums and checksums != {store.checksum}:
+        yield f"The store {store.info.name} is no longer the one that the runs were trained on."
+    if store.info.patients == "unknown":
+        yield (
+            "Patients are not known: every interval is per image, and too narrow where a patient "
+            "has several images."
+        )
+    duplicates = store.info.counts.get("duplicate_groups", 0)
+    if duplicates and not any("duplicate" in w.lower() for w in store.info.warnings):
+        yield f"The store has {text.plural(duplicates, 'group')} of duplicate images."
+    for warning in store.info.warnings:
+        yield f"Data: {warning}"
+
+
+def _about_runs(runs: Sequence[Run]) -> Iterator[str]:
+    for run in runs:
+        if not run.finished:
+            yield f"{run.label}: training has not finished (no DONE)."
+        if run.metrics.empty:
+            yield f"{run.label} has not been evaluated; run `medrobust evaluate`."
+        if run.provenance.get("dirty"):
+            yield f"{run.label}: the code had uncommitted changes, so its commit does not identify it."
+    commits = {str(run.provenance.get("commit") or "unknown")[:8] for run in runs}
+    if len(commits) > 1:
+        yield f"The runs come from different commits: {text.enumeration(sorted(commits))}."
+    recipes = {repr(run.config.get("network")) for run in runs}
+    if len(recipes) > 1:
+        yield "The runs have different networks; differences are not those of the regime alone."
+    radii = {_ball(run) for run in runs if run.regime != "standard"}
+    if len(radii) > 1:
+        yield "The runs were trained with different attacks; robustness is compared at one radius."
+
+
+def _about_numbers(numbers: Numbers) -> Iterator[str]:
+    for finding in numbers.findings:
+        yield from _about_finding(numbers, finding)
+    for arm in numbers.arms:
+        for run in numbers.runs_of(arm):
+            yield from _about_robustness(numbers, arm, run)
+
+
+def _about_finding(numbers: Numbers, finding: str) -> Iterator[str]:
+    found = [
+        e
+        for arm in numbers.arms
+        for run in numbers.runs_of(arm)
+        if (e := numbers.get(run, arm.branch, CLEAN, finding)) is not None
+    ]
+    if not found:
+        return
+    first = found[0]
+    images = text.plural(int(first.n), "test image")
+    if not first.scorable:
+        yield (
+            f"{finding} cannot be scored: {text.count(first.n_positive)} positive of {images} with "
+            "a known label. The macro average leaves it out."
+        )
+    elif min(first.n_positive, first.n - first.n_positive) < FEW:
+        yield (
+            f"{finding}: only {text.count(first.n_positive)} positive of {images}; its intervals "
+            "are rough."
+        )
+
+
+def _about_robustness(numbers: Numbers, arm: Arm, run: Run) -> Iterator[str]:
+    who = f"{arm.label}, seed {run.seed}"
+    clean = numbers.get(run, arm.branch)
+    path = [(c, numbers.get(run, arm.branch, c)) for c in numbers.sweep]
+    attacked = [(c, e) for c, e in path if e is not None and e.scorable]
+    if clean is None or not clean.scorable:
+        return
+    better = [c for c, e in attacked if e.value > clean.value]
+    if better:
+        yield (
+            f"{who}: AUROC under {better[0].label} is higher than on clean images; the attack "
+            "does not work as it should."
+        )
+    values = [e.value for _, e in attacked]
+    if np.any(np.diff(values) > NOTABLE):
+        yield f"{who}: AUROC rises with a larger ε; the attack is not doing its best."
+    for condition, found in attacked:
+        yield from _about_noise(numbers, who, clean, condition, found, arm, run)
+
+
+def _about_noise(
+    numbers: Numbers,
+    who: str,
+    clean: Estimate,
+    condition: Condition,
+    attacked: Estimate,
+    arm: Arm,
+    run: Run,
+) -> Iterator[str]:
+    control = numbers.noise_at(condition)
+    noise = numbers.get(run, arm.branch, control) if control else None
+    if noise is None or not noise.scorable:
+        return
+    by_noise, by_attack = clean.value - noise.value, clean.value - attacked.value
+    if by_noise > NOTABLE and by_noise >= by_attack:
+        yield (
+            f"{who}: random noise of ε = {text.epsilon(condition.eps, condition.norm)} costs as "
+            f"much AUROC ({text.number(by_noise)}) as the attack ({text.number(by_attack)}); the "
+            "loss is not a matter of adversarial robustness."
+        )
+
+
+def _checksum(run: Run) -> str:
+    return str((run.provenance.get("store") or {}).get("checksum") or "")
+
+
+def _ball(run: Run) -> tuple[str, float]:
+    attack = run.config.get("attack") or {}
+    return str(attack.get("norm", "")), float(attack.get("eps", 0))

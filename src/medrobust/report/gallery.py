@@ -1,0 +1,218 @@
+"""Cases side by side: the image, every model's saliency map, the attack and what it changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medrobust.data.cases import gallery_rows
+from medrobust.data.store import Store
+from medrobust.report import pictures, text
+from medrobust.report.card import image, positives
+from medrobust.report.figures import Style
+from medrobust.report.numbers import CLEAN, Arm, Condition, Numbers
+from medrobust.report.predicted import Predicted
+from medrobust.report.read import Run
+
+Images = Mapping[str, NDArray[np.float32]]
+"""Arrays by image id."""
+
+METHOD = "gradient"
+PER_FINDING = 3
+MOST_CASES = 12
+PIXELS = 8_000_000
+"""Of all pictures together, which keeps the page below about 8 MB."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one model shows of one case; pictures are data addresses, empty where missing."""
+
+    arm: Arm
+    style: Style
+    saliency: str
+    limit: str
+    """The saliency value where the colours end."""
+    attacked: str
+    perturbation: str
+    clean_probability: str
+    attacked_probability: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image and one of its findings."""
+
+    finding: str
+    image_id: str
+    labels: str
+    width: int
+    height: int
+    picture: str
+    outline: str
+    """The truth as the `d` of an SVG path in picture pixels; empty without a mask."""
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Cases by finding, and what holds for all of them."""
+
+    cases: Mapping[str, Sequence[Case]]
+    gain: int
+    """How many times larger than it is the perturbation is drawn."""
+    epsilon: str
+    seeds: str
+    shrunk: str
+    """The shown size where pictures are smaller than the store's; else empty."""
+    volumes: bool
+    bar: str
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One model's material: maps per finding, attacked images."""
+
+    arm: Arm
+    run: Run
+    style: Style
+    maps: Mapping[str, Images]
+    attacked: Images
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What all cases have in common."""
+
+    store: Store
+    predicted: Predicted
+    condition: Condition
+    shown: Sequence[_Shown]
+    side: int
+    gain: int
+
+
+def gallery(
+    numbers: Numbers, looks: dict[Arm, Style], store: Store, predicted: Predicted
+) -> Gallery | None:
+    """Cases of `gallery_rows` that every explained model has a map of; None without any.
+
+    The first seed of every model is shown.
+    """
+    shown = [_load(numbers, arm, looks[arm], store) for arm in numbers.arms]
+    rows = _select(store, numbers.evaluation.split, [one for one in shown if one.maps])
+    if not rows:
+        return None
+    native = max(store.info.size[-2:])
+    count = sum(map(len, rows.values())) * (1 + 3 * len(shown))
+    side = min(native, int((PIXELS / count) ** 0.5))
+    condition = numbers.training or CLEAN
+    gain = max(1, int(0.5 / condition.eps)) if condition.eps else 1
+    scene = _Scene(store, predicted, condition, shown, side, gain)
+    return Gallery(
+        {finding: [_case(scene, row, finding) for row in found] for finding, found in rows.items()},
+        gain,
+        text.epsilon(condition.eps, condition.norm),
+        text.enumeration(list(dict.fromkeys(one.run.label for one in shown))),
+        f"{side} of {native} pixels" if side < native else "",
+        len(store.info.size) == 3,
+        pictures.data_uri(pictures.colour_bar()),
+    )
+
+
+def _load(numbers: Numbers, arm: Arm, style: Style, store: Store) -> _Shown:
+    run = numbers.runs_of(arm)[0]
+    folder = run.path / "explain" / "maps" / numbers.evaluation.store / arm.branch / METHOD
+    maps = {finding: _read(folder / f"{finding}.npz", "map") for finding in store.findings}
+    stem = numbers.stem(run, arm.branch, numbers.training) if numbers.training else ""
+    attacked = _read(run.path / "adversarial" / f"{stem}.npz", "image")
+    return _Shown(arm, run, style, {f: m for f, m in maps.items() if m}, attacked)
+
+
+def _read(file: Path, name: str) -> Images:
+    """Image id -> array, empty without a file; maps are multiplied by their scale again."""
+    if not file.is_file():
+        return {}
+    with np.load(file, allow_pickle=False) as arrays:
+        values = np.asarray(arrays[name], dtype=np.float32)
+        scale = arrays["scale"] if "scale" in arrays else np.ones(len(values), np.float32)
+        ids = [str(identity) for identity in arrays["image_id"]]
+    return {i: v * s for i, v, s in zip(ids, values, scale, strict=True)}
+
+
+def _select(store: Store, split: str, shown: Sequence[_Shown]) -> dict[str, list[int]]:
+    """Finding -> rows; an image is shown once, for the first finding it can stand for."""
+    ids = store.table["image_id"].astype(str).to_numpy()
+    left = gallery_rows(store, split).tolist() if shown else []
+    each = max(1, min(PER_FINDING, MOST_CASES // len(store.findings)))
+    chosen: dict[str, list[int]] = {}
+    for finding in store.findings[:MOST_CASES]:
+        rows = [
+            row
+            for row in left
+            if finding in positives(store, row)
+            and all(ids[row] in one.maps.get(finding, {}) for one in shown)
+        ][:each]
+        left = [row for row in left if row not in rows]
+        chosen |= {finding: rows} if rows else {}
+    return chosen
+
+
+def _case(scene: _Scene, row: int, finding: str) -> Case:
+    store = scene.store
+    identity = str(store.table["image_id"].iloc[row])
+    clean = image(store, row)
+    small = pictures.fit(clean, scene.side)
+    return Case(
+        finding,
+        identity,
+        ", ".join(positives(store, row)) or "no finding",
+        small.shape[-1],
+        small.shape[-2],
+        pictures.data_uri(pictures.photograph(small)),
+        _outline(store.truth(finding).get(row), scene.side),
+        [_panel(scene, one, identity, finding, clean) for one in scene.shown],
+    )
+
+
+def _outline(mask: NDArray[np.bool_] | None, side: int) -> str:
+    if mask is None:
+        return ""
+    flat = pictures.plane(mask) if mask.ndim == 3 else mask
+    return pictures.outline(pictures.fit(flat.astype(np.float32), side) >= 0.5)
+
+
+def _panel(
+    scene: _Scene, one: _Shown, identity: str, finding: str, clean: NDArray[np.floating]
+) -> Panel:
+    saliency, limit = _saliency(one.maps.get(finding, {}).get(identity), scene.side)
+    attacked, difference = _attack(one.attacked.get(identity), clean, scene)
+    before, after = (
+        text.number(
+            scene.predicted.probability(one.run, one.arm.branch, condition, identity, finding), 2
+        )
+        for condition in (CLEAN, scene.condition)
+    )
+    return Panel(one.arm, one.style, saliency, limit, attacked, difference, before, after)
+
+
+def _saliency(values: NDArray[np.float32] | None, side: int) -> tuple[str, str]:
+    if values is None:
+        return "", ""
+    flat = pictures.fit(pictures.plane(values) if values.ndim == 3 else values, side)
+    return pictures.data_uri(pictures.saliency(flat)), f"{pictures.saliency_limit(flat):.2g}"
+
+
+def _attack(
+    attacked: NDArray[np.float32] | None, clean: NDArray[np.floating], scene: _Scene
+) -> tuple[str, str]:
+    if attacked is None:
+        return "", ""
+    flat = pictures.plane(attacked) if attacked.ndim == 4 else attacked
+    difference = pictures.fit(flat - clean, scene.side)
+    return (
+        pictures.data_uri(pictures.photograph(pictures.fit(flat, scene.side))),
+        pictures.data_uri(pictures.perturbation(difference, scene.gain)),
+    )

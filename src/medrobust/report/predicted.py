@@ -1,0 +1,52 @@
+"""The predictions behind the numbers, read when they are needed."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from medrobust.predictions import read_predictions
+from medrobust.report.numbers import Condition, Numbers
+from medrobust.report.read import Run
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Files of predictions of one evaluation, each read once."""
+
+    numbers: Numbers
+    _frames: dict[tuple[Run, str, Condition], pd.DataFrame | None] = field(
+        init=False, default_factory=dict
+    )
+
+    def frame(self, run: Run, branch: str, condition: Condition) -> pd.DataFrame | None:
+        """`image_id, patient_id, <finding>..., logit:<finding>...`; None if the file is gone."""
+        key = (run, branch, condition)
+        if key not in self._frames:
+            self._frames[key] = self._read(run, branch, condition)
+        return self._frames[key]
+
+    def probability(
+        self, run: Run, branch: str, condition: Condition, image_id: str, finding: str
+    ) -> float:
+        """The predicted probability of one finding in one image; NaN if it was not predicted."""
+        frame = self.frame(run, branch, condition)
+        if frame is None or finding not in frame:
+            return np.nan
+        found = frame.loc[frame["image_id"] == image_id, finding]
+        return float(found.iloc[0]) if len(found) else np.nan
+
+    def patients(self) -> dict[str, str]:
+        """Image id -> patient id of every image that was predicted."""
+        found: dict[str, str] = {}
+        for arm in self.numbers.arms:
+            for run in self.numbers.runs_of(arm):
+                frame = self.frame(run, arm.branch, Condition())
+                if frame is not None:
+                    found |= dict(zip(frame["image_id"], frame["patient_id"], strict=True))
+        return found
+
+    def _read(self, run: Run, branch: str, condition: Condition) -> pd.DataFrame | None:
+        stem = self.numbers.stem(run, branch, condition)
+        file = run.path / "predictions" / f"{stem}.csv"
+        return read_predictions(file).frame if stem and file.is_file() else None

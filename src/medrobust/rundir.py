@@ -1,0 +1,264 @@
+"""The folder of a run, `runs/<name>/<seed>/`: what lies where, and who may go on with it."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import medrobust
+from medrobust.config import Config, dump_config, load_config
+from medrobust.data.store import Store, open_store
+from medrobust.errors import MedrobustError
+from medrobust.files import write_json, write_text
+
+_PACKAGES = ("torch", "monai", "lightning", "numpy", "scipy", "pandas", "pillow", "safetensors")
+_FREE = ("evaluate", "data", "train.accelerator", "train.devices")
+"""Settings that may differ when a run goes on: they don't change what is learnt."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Where a run's files are."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """`{last,best,epoch-NNNN}.safetensors` and `.json`."""
+        return self.path / "checkpoints"
+
+    @property
+    def predictions(self) -> Path:
+        """`<stem>.csv` and `.json`."""
+        return self.path / "predictions"
+
+    @property
+    def adversarial(self) -> Path:
+        """`<stem>.npz`."""
+        return self.path / "adversarial"
+
+    @property
+    def metrics(self) -> Path:
+        """All numbers, a row each."""
+        return self.path / "metrics.csv"
+
+    @property
+    def log(self) -> Path:
+        """A line per epoch."""
+        return self.path / "log.jsonl"
+
+    @property
+    def explain(self) -> Path:
+        """Maps and their scores."""
+        return self.path / "explain"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether training has finished."""
+        return (self.path / "DONE").is_file()
+
+    def config(self) -> Config:
+        """The resolved settings.
+
+        Raises:
+            MedrobustError: not a run directory.
+        """
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            raise MedrobustError(
+                f"{self.path}: expected a run directory with config.yaml in it, such as "
+                "runs/<name>/<seed>; make one with `medrobust train`"
+            )
+        return load_config(path)
+
+    def provenance(self) -> dict[str, Any]:
+        """Versions, device, store and command of the training."""
+        try:
+            found = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MedrobustError(f"{self.path}/provenance.json can't be read ({error})") from error
+        return dict(found)
+
+    def training_store(self) -> Store:
+        """The store of the training, unchanged since.
+
+        Raises:
+            MedrobustError: it is gone or was changed.
+        """
+        store = open_store(self.config().data.store)
+        check_same_store(self, store)
+        return store
+
+
+def run_directory(config: Config, root: Path) -> RunDir:
+    """`root/<name>/<seed>`."""
+    return RunDir(root / config.name / str(config.seed))
+
+
+def find_runs(paths: Sequence[Path]) -> list[RunDir]:
+    """The runs at these paths; a folder of runs stands for all of its seeds.
+
+    Raises:
+        MedrobustError: a path holds no run.
+    """
+    found = []
+    for path in paths:
+        if (path / "config.yaml").is_file():
+            inside = [path]
+        else:
+            inside = sorted(child.parent for child in path.glob("*/config.yaml"))
+        if not inside:
+            raise MedrobustError(
+                f"{path}: expected a run directory (with config.yaml in it) or a folder of "
+                "them, found none; runs are made by `medrobust train`"
+            )
+        found += [RunDir(run) for run in inside]
+    return found
+
+
+def begin(run: RunDir, config: Config, store: Store, device: str) -> None:
+    """Make the directory of a new run, or check that an old one may go on.
+
+    Raises:
+        MedrobustError: the directory holds a run of other settings or of another store.
+    """
+    if (run.path / "config.yaml").is_file():
+        _check_same_settings(run, config)
+        check_same_store(run, store)
+        _note_resumption(run)
+        return
+    if run.path.exists() and any(run.path.iterdir()):
+        raise MedrobustError(
+            f"{run.path}: expected an empty or no folder for a new run, found files that are "
+            "no run's; choose another name"
+        )
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    write_json(run.path / "provenance.json", _provenance(config, store, device))
+    write_text(run.path / "config.yaml", dump_config(config))
+
+
+def finish(run: RunDir, seconds: float) -> None:
+    """Mark the training as done."""
+    record = run.provenance() | {"finished": _now(), "seconds": round(seconds, 3)}
+    write_json(run.path / "provenance.json", record)
+    write_text(run.path / "DONE", f"{_now()}\n")
+
+
+def check_same_store(run: RunDir, store: Store) -> None:
+    """Refuse a training store that is not the one the run was trained on.
+
+    Raises:
+        MedrobustError: the checksums differ.
+    """
+    trained_on = run.provenance()["store"]
+    if trained_on["checksum"] != store.checksum:
+        raise MedrobustError(
+            f"{store.path}: expected the store this run was trained on "
+            f"({trained_on['name']}, checksum {trained_on['checksum'][:12]}), found one with "
+            f"checksum {store.checksum[:12]}; it was changed or made again. "
+            "Restore it, or name another one with --store (where a command has it)"
+        )
+
+
+def _check_same_settings(run: RunDir, config: Config) -> None:
+    there, here = _flat(run.config()), _flat(config)
+    differing = [name for name in here if there.get(name) != here[name] and not _is_free(name)]
+    if differing:
+        told = "; ".join(f"{n} is {there.get(n)!r} there, {here[n]!r} here" for n in differing[:3])
+        raise MedrobustError(
+            f"{run.path} holds a run of another configuration: {told}. Choose another name or "
+            "seed, or remove that folder"
+        )
+
+
+def _is_free(name: str) -> bool:
+    return any(name == free or name.startswith(f"{free}.") for free in _FREE)
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for section, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            flat |= {f"{section}.{name}": inner for name, inner in value.items()}
+        else:
+            flat[section] = value
+    return flat
+
+
+def _provenance(config: Config, store: Store, device: str) -> dict[str, Any]:
+    import torch
+
+    commit, dirty = _commit()
+    return {
+        "medrobust": medrobust.__version__,
+        "commit": commit,
+        "dirty": dirty,
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "store": {
+            "name": store.info.name,
+            "path": str(config.data.store),
+            "checksum": store.checksum,
+        },
+        "command": _command(),
+        "started": _now(),
+        "finished": None,
+        "seconds": None,
+        "resumed": [],
+    }
+
+
+def _note_resumption(run: RunDir) -> None:
+    if run.is_done:
+        return
+    record = run.provenance()
+    commit, dirty = _commit()
+    record["resumed"].append(
+        {"started": _now(), "commit": commit, "dirty": dirty, "command": _command()}
+    )
+    write_json(run.path / "provenance.json", record)
+
+
+def _command() -> list[str]:
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Commit and dirty flag of the code in use; None where it is not a checkout."""
+    if os.environ.get("MEDROBUST_COMMIT"):  # for a copy of the code without its history
+        return os.environ["MEDROBUST_COMMIT"], None
+    source = Path(__file__).resolve().parents[2]
+    if not (source / ".git").exists():
+        return None, None
+    try:
+        commit = _git(source, "rev-parse", "HEAD")
+        dirty = bool(_git(source, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return commit, dirty
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

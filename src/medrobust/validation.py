@@ -1,0 +1,102 @@
+"""Validation: the AUROC of every branch, clean and attacked, on images held back for it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medrobust.attacks import pgd
+from medrobust.config import Config
+from medrobust.data.batches import load_labels
+from medrobust.data.store import Store
+from medrobust.dual import DualBN
+from medrobust.errors import MedrobustError
+from medrobust.inference import Cases, logits_of, rank_scores
+from medrobust.models import ball_of, loss_for
+from medrobust.statistics import auroc
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a model reaches on the validation split."""
+
+    auroc: dict[str, dict[str, float]]
+    """By attack (`clean`, `pgd`) and branch; the mean over scorable findings."""
+    loss: float
+    """Mean loss of what `score` was measured on; breaks ties between equal scores."""
+    score: float
+    """What the best checkpoint is picked by; higher is better."""
+
+
+def validate(
+    model: DualBN,
+    store: Store,
+    config: Config,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[None]],
+) -> Validation:
+    """AUROC of every branch on clean images and of the robust branch under PGD.
+
+    Raises:
+        MedrobustError: no finding has both positives and negatives in the split.
+    """
+    loss, rows = loss_for(store.info.task), store.rows("val")
+    labels = load_labels(store, rows, "cpu")
+    cases = Cases(store, rows, config.evaluate.batch_size, device, config.seed)
+    networks = {name: model.branch(name) for name in model.branches}
+    robust = model.branches[-1]
+    with autocast():
+        found = {"clean": logits_of(networks, cases)}
+        if _needs_attack(config):
+            attack = partial(
+                pgd, ball=ball_of(config.attack), loss=loss, steps=config.train.validation_steps
+            )
+            only = {robust: networks[robust]}
+            found["pgd"] = logits_of(
+                only, cases, attack=attack, attacked=only[robust], name="validation"
+            )
+    auroc_of = {
+        name: {branch: macro_auroc(labels, logits, store) for branch, logits in by_branch.items()}
+        for name, by_branch in found.items()
+    }
+    chosen = [found[name][branch] for name, branch in _judged(config, model)]
+    scores = [auroc_of[name][branch] for name, branch in _judged(config, model)]
+    mean_loss = sum(float(loss(logits, labels).mean()) for logits in chosen) / len(chosen)
+    return Validation(auroc_of, mean_loss, sum(scores) / len(scores))
+
+
+def macro_auroc(labels: Tensor, logits: Tensor, store: Store) -> float:
+    """Mean AUROC over the findings with both positives and negatives.
+
+    Raises:
+        MedrobustError: there is none.
+    """
+    scores = rank_scores(logits, store.info.task).numpy()
+    each = []
+    for column in range(scores.shape[1]):
+        truth = labels[:, column].numpy()
+        known = ~np.isnan(truth)
+        each.append(auroc(truth[known], scores[known, column]))
+    if np.isnan(each).all():
+        raise MedrobustError(
+            f"{store.path}: no finding has both positives and negatives in split val, so no "
+            "checkpoint can be selected; prepare the store with another split"
+        )
+    return float(np.nanmean(each))
+
+
+def _needs_attack(config: Config) -> bool:
+    return config.regime in ("adversarial", "dual") or config.train.select in ("robust", "mean")
+
+
+def _judged(config: Config, model: DualBN) -> list[tuple[str, str]]:
+    """What selects the checkpoint: pairs of attack and branch, of which the mean is taken."""
+    clean, robust = ("clean", model.branches[0]), ("pgd", model.branches[-1])
+    select = config.train.select
+    if select == "auto":
+        select = "robust" if config.regime in ("adversarial", "dual") else "clean"
+    return {"clean": [clean], "last": [clean], "robust": [robust], "mean": [clean, robust]}[select]
