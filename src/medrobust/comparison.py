@@ -9,7 +9,7 @@ from medrobust import statistics
 from medrobust.errors import MedrobustError
 from medrobust.metrics import MACRO, Estimate, counts, covered_findings, estimated, mean_estimate
 from medrobust.predictions import LOGIT, finding_names, labels_of
-from medrobust.statistics.bootstrap import REDRAWS
+from medrobust.statistics.resampling import REDRAWS
 
 COLUMNS = (
     *("finding", "auroc_a", "auroc_b", "difference", "low", "high", "p_bootstrap", "p_delong"),

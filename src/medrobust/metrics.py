@@ -12,7 +12,7 @@ from medrobust.errors import MedrobustError
 from medrobust.files import write_csv
 from medrobust.predictions import LOGIT, labels_of
 from medrobust.statistics import Statistic
-from medrobust.statistics.bootstrap import REDRAWS
+from medrobust.statistics.resampling import REDRAWS
 from medrobust.statistics.inputs import Floats
 
 COLUMNS = (

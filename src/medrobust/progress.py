@@ -9,6 +9,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -32,10 +33,18 @@ class Bars:
 
     def start(self, total: int, title: str) -> Callable[[int], None]:
         """A new bar; what is returned is called with the number done since the last call."""
+        task = self._new(title, total)
+        return lambda done: self._progress.update(task, advance=done)
+
+    def counter(self, title: str) -> Callable[[int, int], None]:
+        """A new bar; what is returned is called with (done, total)."""
+        task = self._new(title, None)
+        return lambda done, total: self._progress.update(task, completed=done, total=total)
+
+    def _new(self, title: str, total: int | None) -> TaskID:
         for task in self._progress.task_ids:
             self._progress.remove_task(task)
-        task = self._progress.add_task(title, total=total)
-        return lambda done: self._progress.update(task, advance=done)
+        return self._progress.add_task(title, total=total)
 
 
 @contextmanager

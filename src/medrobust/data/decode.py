@@ -54,7 +54,7 @@ def _decode(path: Path) -> tuple[NDArray[Any], str]:
     with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError
-        deep = image.mode != "I;16" and "16" in str(image.tile)
+        deep = image.mode != "I;16" and any("16B" in str(tile.args) for tile in image.tile)
         image.load()
         grey, note = _grey(image)
     return np.array(grey)[None], "16-bit colour was read at 8 bits" if deep else note
@@ -84,7 +84,7 @@ def _on_black(image: Image.Image) -> tuple[Image.Image, str]:
 def _colour_note(image: Image.Image) -> str:
     red, green, blue = image.split()
     differences = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
-    if max(difference.getextrema()[1] for difference in differences) <= COLOUR_TOLERANCE:
+    if max(np.asarray(difference).max() for difference in differences) <= COLOUR_TOLERANCE:
         return ""
     return "colour was turned into luminance (ITU-R BT.601)"
 

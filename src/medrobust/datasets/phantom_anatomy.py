@@ -1,5 +1,6 @@
 """One phantom patient's chest: its numbers, and its shapes on a grid. All in millimetres."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -70,7 +71,7 @@ def draw_anatomy(seed: int, patient: int, sex: Sex, age: float) -> Anatomy:
         wall=17 + 26 * habitus * rng.uniform(0.6, 1.1),
         depth=small * (200 + 60 * habitus),
         heart=min(rng.uniform(0.42, 0.48) + 0.015 * old, 0.495),
-        enlarged_heart=rng.uniform(0.585, 0.67),
+        enlarged_heart=rng.uniform(0.575, 0.66),
         axis=rng.uniform(0.45, 0.75),
         rib_spacing=small * rng.uniform(23.5, 26.5),
         rib_fall=rng.uniform(40, 66),
@@ -99,13 +100,13 @@ _LINE_FIELDS = ("x", "y", "angle", "length", "width")
 
 def _trunks(rng: np.random.Generator, x: float, y: float, count: int = 7) -> Lines:
     """The main vessels of one lung: more and thicker ones go down than up."""
-    away = np.sign(x)
     down = np.linspace(-1.25, 1.35, count) + rng.uniform(-0.15, 0.15, count)
-    angle = np.where(away > 0, down, np.pi - down)
+    angle = np.where(x > 0, down, np.pi - down)
     length = rng.uniform(18, 30, count) * (1 + 0.25 * np.sin(down))
     width = rng.uniform(6, 9, count) * (1 + 0.2 * np.sin(down))
-    x, y = x + rng.uniform(-5, 5, count), y + 11 * np.sin(down) + rng.uniform(-3, 3, count)
-    numbers = (x, y, angle, length, width)
+    column = x + rng.uniform(-5, 5, count)
+    row = y + 11 * np.sin(down) + rng.uniform(-3, 3, count)
+    numbers = (column, row, angle, length, width)
     return Lines(*(number.astype(np.float32) for number in numbers))
 
 
@@ -144,7 +145,7 @@ class Chest:
     def outer(self, y: Field, apex: float) -> Field:
         """Half width of lungs with apices at `apex`, at heights y."""
         down = np.clip((y - apex) / (self.angle - self.lift / 2 - apex), 0, 1)
-        shape = (1 - (1 - down) ** 2.4) ** 0.55
+        shape: Field = (1 - (1 - down) ** 2.4) ** 0.55
         return _APEX_HALF + (self.anatomy.half_width - _APEX_HALF) * shape
 
     @staticmethod
@@ -185,7 +186,7 @@ class Chest:
         """(n, n) height above the diaphragm: a dome, steep towards the costophrenic angle."""
         across = np.clip((self.aside - 30) / (self.anatomy.half_width - 30), 0, 1.05) - 0.42
         lateral, medial = np.maximum(across, 0) / 0.58, np.maximum(-across, 0) / 0.42
-        fall = 52 * lateral**2 * (0.35 + 0.65 * lateral) + 13 * medial**2
+        fall: Field = 52 * lateral**2 * (0.35 + 0.65 * lateral) + 13 * medial**2
         left = smooth(self.grid.x / 60 + 0.5)
         return self.domes[0] + left * (self.domes[1] - self.domes[0]) + fall - self.grid.y
 
@@ -235,14 +236,17 @@ class Chest:
         heights, halves = zip(
             *_SHOULDERS, (225, trunk + 8), (300, trunk), (500, trunk - 4), strict=True
         )
-        return np.interp(self.grid.y, heights, halves).astype(np.float32)
+        return _between(self.grid.y, heights, halves)
 
     @cached_property
     def thickness(self) -> Field:
         """(n, n) millimetres of body from front to back."""
-        depth = self.anatomy.depth * np.interp(
-            self.grid.y, (0, 60, 130, 400), (0.62, 0.66, 0.84, 1.05)
-        )
+        depth = _between(self.grid.y, (0, 60, 130, 400), (0.62, 0.66, 0.84, 1.05))
         across = np.minimum(np.abs(self.grid.x / self.body_half), 1)
-        round_side = np.sqrt(1 - across**5)
-        return depth.astype(np.float32) * round_side
+        round_side: Field = np.sqrt(1 - across**5)
+        return self.anatomy.depth * depth * round_side
+
+
+def _between(y: Field, heights: Sequence[float], values: Sequence[float]) -> Field:
+    """Values at heights y on straight lines between those given."""
+    return np.interp(y, heights, values).astype(np.float32)

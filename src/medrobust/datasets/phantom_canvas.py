@@ -131,7 +131,8 @@ def _spline_basis(points: int, nodes: int) -> Field:
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = np.clip(2 - distance, 0, None) ** 3 / 6
     weight = np.where(distance < 1, near, far)
-    return (weight / np.sqrt((weight**2).sum(axis=1, keepdims=True))).astype(np.float32)
+    weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True))
+    return weight.astype(np.float32)
 
 
 @dataclass(frozen=True)

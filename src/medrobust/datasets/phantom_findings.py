@@ -41,7 +41,7 @@ class Nodule:
 
     def draw(self, chest: Chest) -> tuple[Field, Field]:
         """Water-equivalent millimetres added, and the shape (1 inside)."""
-        x, y = self.centre(chest)
+        x, y = _centre(chest, self.across, self.down)
         right, down = chest.grid.x - self.side * x, chest.grid.y - y
         distance, angle = np.hypot(right, down), np.arctan2(down, right)
         two, three, nine = self.phase
@@ -50,13 +50,14 @@ class Nodule:
         depth = 2 * np.sqrt(np.maximum(border**2 - distance**2, 0))
         return self.density * depth, chest.grid.inside(border - distance)
 
-    def centre(self, chest: Chest) -> tuple[float, float]:
-        """(distance from the midline, y) of the centre."""
-        apex = chest.anatomy.apex
-        y = apex + self.down * (chest.angle - apex)
-        height = np.array(y, np.float32)
-        inner, outer = chest.inner(height, apex), chest.outer(height, apex)
-        return float(inner + self.across * (outer - inner)), y
+
+def _centre(chest: Chest, across: float, down: float) -> tuple[float, float]:
+    """(distance from the midline, y) of a place in a lung."""
+    apex = chest.anatomy.apex
+    y = apex + down * (chest.angle - apex)
+    height = np.array(y, np.float32)
+    inner, outer = float(chest.inner(height, apex)), float(chest.outer(height, apex))
+    return inner + across * (outer - inner), y
 
 
 def nodules(seed: int, patient: int) -> tuple[Nodule, ...]:
@@ -72,8 +73,8 @@ def _nodule(rng: np.random.Generator, side: Side) -> Nodule:
         side=side,
         across=rng.uniform(medial, 0.85),
         down=rng.uniform(0.14, lowest),
-        radius=4.5 + 10.5 * rng.beta(2.2, 1.4),
-        density=rng.uniform(1.6, 2.6),
+        radius=5 + 10 * rng.beta(2.2, 1.3),
+        density=rng.uniform(1.8, 2.8),
         phase=(rng.uniform(0, 6.28), rng.uniform(0, 6.28), rng.uniform(0, 6.28)),
     )
 
@@ -95,42 +96,43 @@ class Consolidation:
     half: tuple[float, float]
     strength: float
     """Share of the air that is replaced."""
-    noise: np.random.Generator
+    noise: int
 
     def draw(self, chest: Chest) -> Field:
         """(n, n) share of the lung's air that is replaced, 0 to 1."""
-        place = Nodule(self.side, self.across, self.down, 0, 0, (0, 0, 0))
-        x, y = place.centre(chest)
+        x, y = _centre(chest, self.across, self.down)
+        rng = np.random.default_rng(self.noise)
         right, down = chest.grid.x - self.side * x, chest.grid.y - y
         radius = np.hypot(right / self.half[0], down / self.half[1])
-        ragged = 1 - radius + 0.28 * texture(chest.grid, self.noise, 17)
-        patchy = 0.85 + 0.2 * texture(chest.grid, self.noise, 9)
-        amount = smooth(ragged / 0.5) * np.clip(patchy, 0.4, 1)
-        return amount * (1 - np.minimum(self._bronchi(chest, x, y), 0.75)) * self.strength
+        ragged = 1 - radius + 0.28 * texture(chest.grid, rng, 17)
+        patchy = 0.85 + 0.2 * texture(chest.grid, rng, 9)
+        amount: Field = smooth(ragged / 0.5) * np.clip(patchy, 0.4, 1) * self.strength
+        return amount * (1 - np.minimum(self._bronchi(chest, rng, x, y), 0.75))
 
-    def _bronchi(self, chest: Chest, x: float, y: float) -> Field:
-        """Millimetres of air-filled bronchi, over ten: branches that fan out from the hilum."""
-        start = np.array([self.side * (x - 0.7 * self.half[0])], np.float32)
-        angle = np.array([0.0 if self.side == 1 else np.pi], np.float32)
-        shape = (start, np.full(1, y, np.float32), angle)
-        lines = Lines(*shape, np.full(1, 0.6 * self.half[0], np.float32), np.full(1, 5, np.float32))
-        second = lines.fork(self.noise, 0.45, 0.8)
-        third = second.fork(self.noise, 0.45, 0.8)
-        drawn = sum(draw_lines(chest.grid, part) for part in (lines, second, third))
-        return np.asarray(drawn, np.float32) / 6
+    def _bronchi(self, chest: Chest, rng: np.random.Generator, x: float, y: float) -> Field:
+        """Air-filled bronchi that fan out from the hilum's side, about 1 at their axes."""
+        angle = 0.0 if self.side == 1 else np.pi
+        numbers = (self.side * (x - 0.7 * self.half[0]), y, angle, 0.6 * self.half[0], 5.0)
+        lines = Lines(*(np.array([number], np.float32) for number in numbers))
+        drawn = draw_lines(chest.grid, lines)
+        for _ in range(2):
+            lines = lines.fork(rng, 0.45, 0.8)
+            drawn = drawn + draw_lines(chest.grid, lines)
+        return drawn / 6
 
 
 def consolidation(seed: int, patient: int, image: int) -> Consolidation:
     """A consolidation of 40 to 100 mm in any zone of either lung."""
     rng = generator(seed, "consolidation", patient, image)
-    size = rng.uniform(27, 46)
+    size, side, down = rng.uniform(27, 46), _side(rng), rng.uniform(0.26, 0.6)
+    beside_heart = side == 1 and down > 0.42
     return Consolidation(
-        side=_side(rng),
-        across=rng.uniform(0.4, 0.7),
-        down=rng.uniform(0.28, 0.68),
+        side=side,
+        across=rng.uniform(0.65, 0.8) if beside_heart else rng.uniform(0.4, 0.7),
+        down=down,
         half=(size * rng.uniform(0.8, 1.05), size * rng.uniform(0.9, 1.3)),
-        strength=rng.uniform(0.4, 0.8),
-        noise=rng,
+        strength=rng.uniform(0.3, 0.75),
+        noise=int(rng.integers(2**63)),
     )
 
 
@@ -159,7 +161,7 @@ class Effusion:
 def effusion(seed: int, patient: int, image: int) -> Effusion:
     """An effusion on one side or (one in four) both, from a blunted angle to a third of a lung."""
     rng = generator(seed, "effusion", patient, image)
-    first, second = (50 + 75 * rng.beta(1.1, 1.6) for _ in range(2))
+    first, second = (56 + 75 * rng.beta(1.1, 1.5) for _ in range(2))
     sides = rng.random()
     heights = (first if sides < 0.62 else 0.0, second if sides > 0.38 else 0.0)
     return Effusion(heights, rng.uniform(0.88, 0.99))
@@ -175,6 +177,7 @@ class Pneumothorax:
     lateral: float
     """How far the lung has left the wall, below the apex."""
     lucency: float
+    """Share of the lung in front of and behind the air that has gone."""
     line: float
     """Thickness of the visible pleura."""
 
@@ -185,18 +188,23 @@ class Pneumothorax:
         border = chest.from_border(apex, self.lateral * (1 - down) ** 1.3)
         lung = np.minimum(border, chest.aside - chest.inner(chest.grid.y, apex))
         here = chest.left if self.side == 1 else ~chest.left
-        air = here * (1 - chest.grid.inside(lung)) * (down < 1)
+        air = here * (1 - chest.grid.inside(lung)) * (down < 1) * self.lucency
         near = np.maximum(1 - np.abs(lung) / max(1.2, chest.grid.step), 0)
         thin = min(1.0, 1.2 / chest.grid.step)
         return air, here * near * thin * self.line * (chest.grid.y > apex - 2)
 
 
 def pneumothorax(seed: int, patient: int, image: int) -> Pneumothorax:
-    """A pneumothorax of 18 to 55 mm at the apex."""
+    """A pneumothorax of 16 to 52 mm at the apex."""
     rng = generator(seed, "pneumothorax", patient, image)
-    apical = rng.uniform(20, 55)
-    side = pneumothorax_side(seed, patient)
-    return Pneumothorax(side, apical, apical * rng.uniform(0.35, 0.75), 1.0, rng.uniform(10, 18))
+    apical = 16 + 36 * rng.beta(1.2, 1.6)
+    return Pneumothorax(
+        side=pneumothorax_side(seed, patient),
+        apical=apical,
+        lateral=apical * rng.uniform(0.3, 0.7),
+        lucency=rng.uniform(0.55, 0.95),
+        line=rng.uniform(9, 18),
+    )
 
 
 @dataclass(frozen=True)
@@ -221,12 +229,13 @@ def draw_findings(seed: int, patient: int, image: int, chest: Chest, names: Name
     fluid = effusion(*visit).draw(chest) if "effusion" in names else none
     filled = consolidation(*visit).draw(chest) if "consolidation" in names else none
     balls = draw_nodules(chest, nodules(seed, patient)) if "nodule" in names else (none, none)
-    free, lung = chest.field * (1 - fluid), chest.field
+    lung, dry = chest.field, 1 - fluid
+    within = lung > 0.5
     shapes = {
-        "nodule": balls[1] * lung,
-        "consolidation": filled * free * (1 - air) / 0.16,
-        "effusion": fluid * lung / 0.6,
-        "pneumothorax": air * free,
+        "nodule": balls[1] * within,
+        "consolidation": filled * dry * (1 - air) * within / 0.16,
+        "effusion": fluid * within / 0.6,
+        "pneumothorax": air * dry * within / 0.6,
         "cardiomegaly": chest.cardiac,
     }
     solid = lung * (1 - (1 - fluid) * (1 - filled * (1 - air)))

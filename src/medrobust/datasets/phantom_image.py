@@ -185,18 +185,14 @@ def _spine(chest: Chest) -> Field:
 
 
 def _soft(chest: Chest) -> Field:
-    """The windpipe's air, breasts and the stomach's bubble, in water-equivalent millimetres."""
-    grid, anatomy = chest.grid, chest.anatomy
+    """The windpipe's air, the stomach's bubble and breasts, in water-equivalent millimetres."""
+    grid, anatomy, right, left = chest.grid, chest.anatomy, *chest.domes
     carina = anatomy.apex + 92
-    soft = -1.3 * tube(grid.x + 1, 9) * np.clip((carina - grid.y) / 8, 0, 1)
-    soft = (
-        soft
-        - np.maximum(1 - np.hypot((grid.x - 62) / 30, (grid.y - chest.domes[1] - 26) / 13), 0) * 30
-    )
-    if anatomy.breast:
-        x, y = (chest.aside - 78) / 62, (grid.y - chest.domes[0] + 36) / 58
-        soft = soft + anatomy.breast * smooth(y + 0.9) * np.sqrt(np.maximum(1 - x * x - y * y, 0))
-    return soft
+    windpipe = tube(grid.x + 1, 9) * np.clip((carina - grid.y) / 8, 0, 1)
+    bubble = np.maximum(1 - np.hypot((grid.x - 62) / 30, (grid.y - left - 26) / 13), 0)
+    x, y = (chest.aside - 78) / 62, (grid.y - right + 36) / 58
+    breast: Field = smooth(y + 0.9) * np.sqrt(np.maximum(1 - x * x - y * y, 0))
+    return anatomy.breast * breast - 1.3 * windpipe - 30 * bubble
 
 
 def _film(scene: Scene, exposure: _Exposure, water: Field) -> Field:
@@ -217,4 +213,5 @@ def _blur(size: int, sigma: float = 24.0) -> Field:
     """(size, size) matrix that blurs by a Gaussian of `sigma` millimetres."""
     place = np.arange(size) * WIDTH / size
     weight = np.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2)
-    return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    weight /= weight.sum(axis=1, keepdims=True)
+    return weight.astype(np.float32)

@@ -64,7 +64,7 @@ def counts_table(store: Store) -> Table:
 def image(store: Store, row: int) -> NDArray[np.floating]:
     """One image as the network sees it: (C, H, W) in [0, 1], a volume's middle slice."""
     pixels = store.images[row]
-    return pictures.plane(pixels) / np.iinfo(pixels.dtype).max
+    return pictures.plane(pixels, len(store.info.size)) / np.iinfo(pixels.dtype).max
 
 
 def positives(store: Store, row: int) -> list[str]:

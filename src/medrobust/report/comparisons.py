@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from medrobust.metrics import paired_comparison
+from medrobust.comparison import paired_comparison
 from medrobust.report import text
 from medrobust.report.numbers import CLEAN, Arm, Condition, Numbers
 from medrobust.report.predicted import Predicted
@@ -29,7 +29,7 @@ class Difference:
     second: Arm
     seeds: tuple[int, int]
     rows: pd.DataFrame
-    """One row per finding and `macro`, as `metrics.paired_comparison` gives them."""
+    """One row per finding and `macro`, as `paired_comparison` gives them."""
 
     @property
     def macro(self) -> Any:

@@ -125,10 +125,15 @@ def gallery(
 def _load(numbers: Numbers, arm: Arm, style: Style, store: Store) -> _Shown:
     run = numbers.runs_of(arm)[0]
     folder = run.path / "explain" / "maps" / numbers.evaluation.store / arm.branch / METHOD
-    maps = {finding: _read(folder / f"{finding}.npz", "map") for finding in store.findings}
+    maps = {f: _read(folder / f"{_file_name(f)}.npz", "map") for f in store.findings}
     stem = numbers.stem(run, arm.branch, numbers.training) if numbers.training else ""
     attacked = _read(run.path / "adversarial" / f"{stem}.npz", "image")
     return _Shown(arm, run, style, {f: m for f, m in maps.items() if m}, attacked)
+
+
+def _file_name(finding: str) -> str:
+    """As the explain stage names its files."""
+    return "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in finding)
 
 
 def _read(file: Path, name: str) -> Images:
@@ -180,8 +185,8 @@ def _case(scene: _Scene, row: int, finding: str) -> Case:
 def _outline(mask: NDArray[np.bool_] | None, side: int) -> str:
     if mask is None:
         return ""
-    flat = pictures.plane(mask) if mask.ndim == 3 else mask
-    return pictures.outline(pictures.fit(flat.astype(np.float32), side) >= 0.5)
+    flat = pictures.plane(mask.astype(np.float32), mask.ndim)
+    return pictures.outline(pictures.fit(flat, side) >= 0.5)
 
 
 def _panel(
@@ -201,7 +206,7 @@ def _panel(
 def _saliency(values: NDArray[np.float32] | None, side: int) -> tuple[str, str]:
     if values is None:
         return "", ""
-    flat = pictures.fit(pictures.plane(values) if values.ndim == 3 else values, side)
+    flat = pictures.fit(pictures.plane(values, values.ndim), side)
     return pictures.data_uri(pictures.saliency(flat)), f"{pictures.saliency_limit(flat):.2g}"
 
 
@@ -210,7 +215,7 @@ def _attack(
 ) -> tuple[str, str]:
     if attacked is None:
         return "", ""
-    flat = pictures.plane(attacked) if attacked.ndim == 4 else attacked
+    flat = pictures.plane(attacked, attacked.ndim - 1)
     difference = pictures.fit(flat - clean, scene.side)
     return (
         pictures.data_uri(pictures.photograph(pictures.fit(flat, scene.side))),

@@ -15,9 +15,9 @@ NEGATIVE, POSITIVE = (0.42, -0.035, -0.125), (0.42, 0.135, 0.075)
 """OKLab ends of the diverging map: a blue and a red of the same lightness."""
 
 
-def plane(image: Floats) -> Floats:
-    """The middle slice of a volume; a picture as it is. (..., D, H, W) -> (..., H, W)."""
-    return image[..., image.shape[-3] // 2, :, :]
+def plane(image: Floats, axes: int) -> Floats:
+    """The middle slice where there are 3 spatial axes, (..., D, H, W) -> (..., H, W)."""
+    return image[..., image.shape[-3] // 2, :, :] if axes == 3 else image
 
 
 def fit(image: Floats, side: int) -> Floats:

@@ -5,7 +5,7 @@ Labels are 1, 0 or NaN (unknown, left out). A metric is NaN, not an error, where
 bootstrap of patients evaluates on all its redraws.
 """
 
-from medrobust.statistics.bootstrap import (
+from medrobust.statistics.resampling import (
     Difference,
     Interval,
     bootstrap,

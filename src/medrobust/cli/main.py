@@ -1,0 +1,206 @@
+"""`medrobust prepare | train | evaluate | explain | report | demo`."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import medrobust
+from medrobust.cli import prepare
+from medrobust.cli.console import console, numbers, warn
+from medrobust.errors import MedrobustError
+from medrobust.progress import progress_bars
+
+app = typer.Typer(
+    help="Train, attack, explain and compare medical-image classifiers: standard, adversarial "
+    "and dual batch norm training. For research use; not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(prepare.app, name="prepare")
+
+Runs = Annotated[list[Path], typer.Argument(help="runs/NAME/SEED, or runs/NAME: all seeds.")]
+OtherStore = Annotated[
+    Path | None, typer.Option("--store", help="Other images than those of the training.")
+]
+Split = Annotated[str, typer.Option(help="train, val or test.")]
+Checkpoint = Annotated[str, typer.Option(help="best, last or epoch-NNNN.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"medrobust {medrobust.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A YAML file; see configs/.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Overrides such as train.epochs=20 seed=1.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+) -> None:
+    """Train a model, or go on with an interrupted training.
+
+    \b
+    medrobust train configs/pneumoniamnist-dual.yaml
+    medrobust train configs/pneumoniamnist-dual.yaml seed=1 attack.eps=8/255
+    """
+    from medrobust.config import load_config
+    from medrobust.data.store import open_store
+    from medrobust.rundir import run_directory
+    from medrobust.train import train as run_training
+
+    resolved = load_config(config, settings or ())
+    run = run_directory(resolved, runs)
+    with progress_bars(console) as bars:
+        run_training(
+            resolved, open_store(resolved.data.store), run, say=console.print, track=bars.over
+        )
+    typer.echo(run.path)
+
+
+@app.command()
+def evaluate(
+    runs: Runs,
+    store: OtherStore = None,
+    split: Split = "test",
+    checkpoint: Checkpoint = "best",
+    branches: Annotated[
+        str, typer.Option(help="own: each branch attacked itself; matrix: all against all.")
+    ] = "own",
+    eps: Annotated[
+        str | None, typer.Option(help="Radii such as 2/255,4/255; the run's own if not given.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="PGD steps.")] = None,
+    restarts: Annotated[int | None, typer.Option(min=1, help="PGD restarts.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    device: Device = "auto",
+) -> None:
+    """Predict clean and attacked images; write predictions and metrics.csv with intervals.
+
+    \b
+    medrobust evaluate runs/pneumoniamnist-dual/0
+    medrobust evaluate runs/pneumoniamnist-* --eps 2/255,4/255,8/255 --steps 50
+    """
+    from medrobust.data.store import open_store
+    from medrobust.evaluate import Evaluation
+    from medrobust.evaluate import evaluate as run_evaluation
+    from medrobust.rundir import find_runs
+
+    if branches not in ("own", "matrix"):
+        raise MedrobustError(f"--branches: expected own or matrix, found {branches!r}")
+    what = Evaluation(
+        split=split,
+        checkpoint=checkpoint,
+        matrix=branches == "matrix",
+        eps=numbers(eps, "--eps") if eps else None,
+        steps=steps,
+        restarts=restarts,
+        batch_size=batch_size,
+        device=device,
+    )
+    other = open_store(store) if store else None
+    for run in find_runs(runs):
+        with progress_bars(console) as bars:
+            warn(run_evaluation(run, other, what, track=bars.start))
+        typer.echo(run.metrics)
+
+
+@app.command()
+def explain(
+    runs: Runs,
+    store: OtherStore = None,
+    split: Split = "test",
+    checkpoint: Checkpoint = "best",
+    finding: Annotated[list[str] | None, typer.Option(help="Only this one; repeat.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Gradient saliency of every branch and finding, scored against masks and baselines.
+
+    \b
+    medrobust explain runs/pneumoniamnist-*
+    """
+    from medrobust.data.store import open_store
+    from medrobust.explain.run import explain as run_explanation
+    from medrobust.rundir import find_runs
+
+    other = open_store(store) if store else None
+    for run in find_runs(runs):
+        with progress_bars(console) as bars:
+            run_explanation(
+                run,
+                other,
+                split=split,
+                checkpoint=checkpoint,
+                findings=finding,
+                device=device,
+                track=bars.start,
+            )
+        typer.echo(run.explain)
+
+
+@app.command()
+def report(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    title: Annotated[str | None, typer.Option(help="Its title.")] = None,
+) -> None:
+    """One self-contained HTML page that compares any number of runs.
+
+    \b
+    medrobust report runs/pneumoniamnist-* --out report.html
+    """
+    from medrobust.report import build_report
+
+    warn(build_report(runs, out, title=title))
+    typer.echo(out)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of store, runs and report.")] = Path("demo"),
+) -> None:
+    """Three regimes on generated radiographs, from nothing to demo/report.html, in minutes.
+
+    What is there already is kept: a second call goes on where the first one stopped.
+    """
+    from medrobust.demo import run_demo
+
+    with progress_bars(console) as bars:
+        typer.echo(run_demo(out, bars, console.print))
+
+
+def main() -> None:
+    """Run the command line; errors meant for people are one line, and the exit code is 1."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app()
+    except MedrobustError as error:
+        _fail(error, debug)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader of our output has gone
+            os._exit(1)
+        _fail(error, debug)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on where it stopped")
+        sys.exit(130)
+
+
+def _fail(error: Exception, debug: bool) -> None:
+    if debug:
+        raise error
+    console.print(f"error: {error}", style="red")
+    sys.exit(1)
