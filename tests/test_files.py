@@ -39,14 +39,18 @@ def test_the_temporary_file_lies_beside_and_keeps_the_suffix(tmp_path: Path) -> 
         temporary.write_bytes(b"1")
 
 
+def fail(target: Path, error: BaseException) -> None:
+    (target / "part" if target.is_dir() else target).write_text("half")
+    raise error
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("no")])
 def test_a_failure_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, error: BaseException
 ) -> None:
     write_text(tmp_path / "x.txt", "old")
     with pytest.raises(type(error)), write_atomically(tmp_path / "x.txt") as temporary:
-        temporary.write_text("half")
-        raise error
+        fail(temporary, error)
     assert (tmp_path / "x.txt").read_text() == "old"
     assert names(tmp_path) == ["x.txt"]
 
@@ -64,9 +68,7 @@ def test_a_full_disk_is_said_in_words(tmp_path: Path, number: int, writer) -> No
         pytest.raises(MedrobustError, match=r"cannot write .*x: .*; free some space or choose"),
         writer(tmp_path / "x") as temporary,
     ):
-        target = temporary / "part" if temporary.is_dir() else temporary
-        target.write_text("half")
-        raise OSError(number, "…")
+        fail(temporary, OSError(number, "…"))
     assert names(tmp_path) == []
 
 
@@ -93,8 +95,7 @@ def test_an_existing_folder_is_refused_or_replaced(tmp_path: Path) -> None:
     ):
         pass
     with pytest.raises(ValueError, match="half way"), new_folder(path, overwrite=True) as folder:
-        (folder / "new").write_text("2")
-        raise ValueError("half way")
+        fail(folder, ValueError("half way"))
     assert names(path) == ["old"]
     with new_folder(path, overwrite=True) as folder:
         (folder / "new").write_text("2")
@@ -105,7 +106,7 @@ def test_an_existing_folder_is_refused_or_replaced(tmp_path: Path) -> None:
 def test_a_file_is_never_replaced_by_a_folder(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("mine")
     with (
-        pytest.raises(MedrobustError, match="expected a folder or nothing at .*, found a file"),
+        pytest.raises(MedrobustError, match=r"expected a folder or nothing at .*, found a file"),
         new_folder(tmp_path / "x", overwrite=True),
     ):
         pass

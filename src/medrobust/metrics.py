@@ -12,8 +12,8 @@ from medrobust.errors import MedrobustError
 from medrobust.files import write_csv
 from medrobust.predictions import LOGIT, labels_of
 from medrobust.statistics import Statistic
-from medrobust.statistics.resampling import REDRAWS
 from medrobust.statistics.inputs import Floats
+from medrobust.statistics.resampling import REDRAWS
 
 COLUMNS = (
     *("store", "split", "checkpoint", "branch", "attack", "goal", "norm", "eps"),

@@ -13,6 +13,9 @@ from medrobust.data.source import Card, Picture, Task
 from medrobust.errors import MedrobustError
 
 
+CARD = Card("tiny", "Tiny", "made up", "MIT", "nobody")
+
+
 @dataclass
 class Tiny:
     """40 images of 20 patients, 6x4 pixels of the value of their number; finding `odd`."""
@@ -22,7 +25,7 @@ class Tiny:
     change: Callable[[pd.DataFrame], Any] = lambda table: None
     pictures: dict[int, Picture] = field(default_factory=dict)
     broken: tuple[int, ...] = ()
-    card: Card = Card("tiny", "Tiny", "made up", "MIT", "nobody")
+    card: Card = CARD
 
     def index(self) -> pd.DataFrame:
         numbers = np.arange(self.count)

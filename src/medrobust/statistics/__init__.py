@@ -5,16 +5,6 @@ Labels are 1, 0 or NaN (unknown, left out). A metric is NaN, not an error, where
 bootstrap of patients evaluates on all its redraws.
 """
 
-from medrobust.statistics.resampling import (
-    Difference,
-    Interval,
-    bootstrap,
-    bootstrap_difference,
-    bootstrap_interval,
-    bootstrap_p,
-    percentile_interval,
-    redrawn_weights,
-)
 from medrobust.statistics.calibration import (
     Reliability,
     brier,
@@ -48,6 +38,16 @@ from medrobust.statistics.ranking import (
     weighted_auprc,
     weighted_auroc,
     youden_threshold,
+)
+from medrobust.statistics.resampling import (
+    Difference,
+    Interval,
+    bootstrap,
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_p,
+    percentile_interval,
+    redrawn_weights,
 )
 from medrobust.statistics.seeds import AcrossSeeds, across_seeds
 
