@@ -20,7 +20,7 @@ from medrobust.data.store import Store
 from medrobust.dual import DualBN
 from medrobust.errors import MedrobustError
 from medrobust.files import write_atomically
-from medrobust.inference import Cases, Progress, logits_of, probabilities, rank_scores
+from medrobust.inference import Cases, logits_of, probabilities, rank_scores
 from medrobust.metrics import (
     choose_thresholds,
     read_metrics,
@@ -30,9 +30,10 @@ from medrobust.metrics import (
 )
 from medrobust.models import ball_of, load_model, loss_for
 from medrobust.predictions import read_predictions, write_predictions
+from medrobust.progress import Count
 from medrobust.rundir import RunDir
 
-Track = Callable[[int, str], Progress]
+Track = Callable[[int, str], Count]
 """(number of images, title) -> what is called with the number of images done."""
 
 

@@ -12,10 +12,8 @@ from medrobust.attacks import Attack
 from medrobust.attacks.gradient import frozen, full_precision
 from medrobust.data.batches import load_images, load_labels
 from medrobust.data.store import Store
+from medrobust.progress import Count
 from medrobust.randomness import image_keys, key, numbers_of
-
-Progress = Callable[[int], None]
-"""Called with the number of images done since the last call."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def logits_of(
     attack: Attack | None = None,
     attacked: nn.Module | None = None,
     name: str = "",
-    progress: Progress = lambda done: None,
+    progress: Count = lambda done: None,
     keep: Callable[[NDArray[np.int64], Tensor], None] = lambda rows, images: None,
 ) -> dict[str, Tensor]:
     """Logits (N, K) of every network for the same images, on the CPU.

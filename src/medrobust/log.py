@@ -43,10 +43,10 @@ def _write_scalars(run: RunDir, record: dict[str, Any]) -> None:
         raise MedrobustError(
             "train.tensorboard needs TensorBoard: pip install 'medrobust[track]'"
         ) from error
-    with SummaryWriter(str(run.path / "tensorboard")) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(run.path / "tensorboard")) as writer:
         for name in ("train_loss", "learning_rate", "validation_loss", "score"):
-            writer.add_scalar(name, record[name], record["step"])  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, record[name], record["step"])
         for attack, branches in record["validation"].items():
             for branch, value in branches.items():
                 name = f"validation/{attack}/{branch}"
-                writer.add_scalar(name, value, record["step"])  # type: ignore[no-untyped-call]
+                writer.add_scalar(name, value, record["step"])

@@ -51,14 +51,19 @@ def read_predictions(path: Path) -> Predictions:
     """
     sidecar = _read_sidecar(path)
     try:
-        header = pd.read_csv(path, nrows=0).columns
-        kinds = {name: "str" if name in NAMES else "float64" for name in header}
-        frame = pd.read_csv(path, dtype=kinds, keep_default_na=False, float_precision="round_trip")
+        text = pd.read_csv(path, dtype="str", keep_default_na=False)
+        # Python's own parsing round-trips in every version of pandas.
+        numbers = {
+            name: text[name].to_numpy(object).astype(np.float64)
+            for name in text.columns
+            if name not in NAMES
+        }
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise MedrobustError(
             f"{path}: expected a table of predictions, found: {reason}; run `evaluate` again"
         ) from error
+    frame = text.assign(**numbers)
     _check_frame(frame, path)
     return Predictions(frame, sidecar)
 

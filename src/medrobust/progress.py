@@ -17,6 +17,9 @@ from rich.progress import (
 
 T = TypeVar("T")
 
+Count = Callable[[int], None]
+"""Called with the number of things done since the last call."""
+
 
 class Bars:
     """One bar at a time; silent when standard error is not a terminal."""
@@ -31,7 +34,7 @@ class Bars:
             yield item
             done(1)
 
-    def start(self, total: int, title: str) -> Callable[[int], None]:
+    def start(self, total: int, title: str) -> Count:
         """A new bar; what is returned is called with the number done since the last call."""
         task = self._new(title, total)
         return lambda done: self._progress.update(task, advance=done)

@@ -12,7 +12,6 @@ import pytest
 from medrobust.data.source import Card, Picture, Task
 from medrobust.errors import MedrobustError
 
-
 CARD = Card("tiny", "Tiny", "made up", "MIT", "nobody")
 
 
@@ -47,7 +46,7 @@ class Tiny:
         number = int(row["image_id"])
         if number in self.broken:
             raise MedrobustError("it is torn")
-        plain = Picture(np.full((1, 6, 4), number, np.uint8), 0, 100)
+        plain = Picture(np.full((1, 6, 4), number % 256, np.uint8), 0, 100)
         return self.pictures.get(number, plain)
 
 

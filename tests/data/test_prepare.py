@@ -149,6 +149,12 @@ def test_rejects_may_empty_a_split(tiny, out: Path) -> None:
     )
 
 
+def test_rejects_may_leave_a_split_without_a_class(tiny, out: Path) -> None:
+    negatives = (4, 12, 20, 28, 36)
+    store = prepare(tiny(broken=negatives), out, size=None, max_rejects=0.5)
+    assert store.info.warnings[0] == "odd has no negative image in val"
+
+
 def test_no_image_at_all(tiny, out: Path) -> None:
     text = refusal(tiny(broken=tuple(range(40))), out, max_rejects=1)
     assert text.startswith("none of the 40 images can be used: it is torn (0.bin, 1.bin, ")

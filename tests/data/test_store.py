@@ -65,7 +65,7 @@ def test_rows_of_a_split(store: Store) -> None:
     assert store.rows("val").dtype == np.int64
     with pytest.raises(
         MedrobustError,
-        match="^store tiny has no images in split 'dev': it has test, train, val$",
+        match=r"^store tiny has no images in split 'dev': it has train, val, test$",
     ):
         store.rows("dev")
 

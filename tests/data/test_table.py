@@ -68,6 +68,11 @@ def test_findings_need_names_that_files_and_tables_can_bear(table, name: str) ->
     assert f"finding {name!r} needs another name" in problems(table)
 
 
+def test_two_findings_of_one_name(table: pd.DataFrame) -> None:
+    twice = pd.concat([table, table[["label:odd"]]], axis=1)
+    assert "finding 'odd' needs another name" in problems(twice)
+
+
 def test_no_findings(table: pd.DataFrame) -> None:
     assert "there is no label column" in problems(table.drop(columns="label:odd"))
 

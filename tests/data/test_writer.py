@@ -28,6 +28,8 @@ def test_the_header_has_room_for_any_length(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("array", [np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint16)])
 def test_another_shape_or_type_is_refused(tmp_path: Path, array: np.ndarray) -> None:
-    with ArrayWriter(tmp_path / "x.npy", (2, 3), np.uint8) as writer:
-        with pytest.raises(ValueError, match=r"expected uint8\(2, 3\), got "):
-            writer.append(array)
+    with (
+        pytest.raises(ValueError, match=r"expected uint8\(2, 3\), got "),
+        ArrayWriter(tmp_path / "x.npy", (2, 3), np.uint8) as writer,
+    ):
+        writer.append(array)

@@ -183,14 +183,18 @@ def _numbers(picture: Picture, geometry: Geometry) -> tuple[float, ...]:
 def _refuse_many(
     rejects: list[tuple[str, str]], max_rejects: float, number: int, total: int
 ) -> None:
-    if len(rejects) <= max_rejects * total:
-        return
+    if len(rejects) > max_rejects * total:
+        raise MedrobustError(
+            f"{len(rejects)} of the first {number} images cannot be used, more than "
+            f"{max_rejects:.2%} of {total}: {_commonest(rejects)}"
+        )
+    if len(rejects) == total:
+        raise MedrobustError(f"none of the {total} images can be used: {_commonest(rejects)}")
+
+
+def _commonest(rejects: list[tuple[str, str]]) -> str:
     files: dict[str, list[str]] = {}
     for file, reason in rejects:
         files.setdefault(reason, []).append(file)
-    commonest = sorted(files.items(), key=lambda item: -len(item[1]))[:3]
-    reasons = "; ".join(f"{reason} ({examples(names)})" for reason, names in commonest)
-    raise MedrobustError(
-        f"{len(rejects)} of the first {number} images cannot be used, more than "
-        f"{max_rejects:.2%} of {total}: {reasons}"
-    )
+    first = sorted(files.items(), key=lambda item: -len(item[1]))[:3]
+    return "; ".join(f"{reason} ({examples(names)})" for reason, names in first)

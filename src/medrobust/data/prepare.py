@@ -48,12 +48,11 @@ def prepare(
     table = source.index().reset_index(drop=True)
     patients, warnings = _fill_patients(table)
     warnings += assign_splits(table, splits, seed)
-    warnings += verify(table, source.task)
+    verify(table, source.task)
     with new_folder(out, overwrite) as folder:
         converted = convert_images(source, table, folder, settings, progress)
         stored = _stored_table(table, converted)
-        if converted.rejects:
-            verify(stored, source.task)
+        warnings += verify(stored, source.task)
         copies = _duplicates(stored, converted.hashes)
         warnings += _image_warnings(converted, settings) + _copy_warnings(copies, settings)
         write_csv(folder / "table.csv", stored)
@@ -104,7 +103,8 @@ def _duplicates(stored: pd.DataFrame, hashes: list[bytes]) -> pd.DataFrame:
     copies = stored[["image_id", "patient_id", "split", *label_columns(stored)]]
     copies = copies[digests.duplicated(keep=False).to_numpy()]
     groups, _ = pd.factorize(digests[copies.index])
-    return copies.assign(group=groups).sort_values("group", kind="stable")
+    copies.insert(0, "group", groups)
+    return copies.sort_values("group", kind="stable")
 
 
 def _copy_warnings(copies: pd.DataFrame, settings: Settings) -> list[str]:

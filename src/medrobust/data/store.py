@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ValidationError
 
 from medrobust.data.source import Task
+from medrobust.data.splits import SPLITS
 from medrobust.data.table import findings_of, label_columns, read_table
 from medrobust.errors import MedrobustError
 from medrobust.files import sha256_of
@@ -94,7 +95,7 @@ class Store:
         """Row numbers of a split, ascending; `MedrobustError` if it has no images."""
         rows = np.flatnonzero(self.table["split"].to_numpy() == split).astype(np.int64)
         if not len(rows):
-            there = ", ".join(sorted(self.table["split"].unique()))
+            there = ", ".join(name for name in SPLITS if (self.table["split"] == name).any())
             raise MedrobustError(
                 f"store {self.info.name} has no images in split {split!r}: it has {there}"
             )

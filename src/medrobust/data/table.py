@@ -59,10 +59,11 @@ def verify(table: pd.DataFrame, task: Task) -> list[str]:
     problems = [
         *_id_problems(table),
         *_finding_problems(findings_of(table)),
-        *_label_problems(table),
-        *(_exclusive_problems(table) if task == "exclusive" else []),
         *_split_problems(table),
     ]
+    if table.columns.is_unique:
+        problems += _label_problems(table)
+        problems += _exclusive_problems(table) if task == "exclusive" else []
     problems = problems or _scoring_problems(table)
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -2,7 +2,7 @@
 
 import csv
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 from medrobust.data.decode import read_grey
 from medrobust.data.source import Card, Picture, Task
 from medrobust.data.splits import canonical_splits
-from medrobust.data.table import LABEL
+from medrobust.data.table import LABEL, NUMBERS
 from medrobust.datasets.arrays import Window, own_card
 from medrobust.errors import MedrobustError
 
@@ -52,9 +52,10 @@ class Images:
         self._window = window
         self._image_column, self._labels = image_column, dict(labels)
         self._optional = dict(metadata or {})
+        self._split_column = split_column
+        _expect_free(self._optional)
         if patient_column is not None:
             self._optional["patient_id"] = patient_column
-        self._split_column = split_column
         if not self.root.is_dir():
             raise MedrobustError(f"expected a folder of images at {self.root}, found none")
 
@@ -163,6 +164,13 @@ def _frame(path: Path, lines: list[list[str]]) -> pd.DataFrame:
     if doubled:
         raise MedrobustError(f"{path}: column {doubled[0]!r} appears twice")
     return pd.DataFrame(rows, columns=header, dtype="str")
+
+
+def _expect_free(names: Iterable[str]) -> None:
+    taken = {"image_id", "patient_id", "split", "source", "file", *NUMBERS} - {"age"}
+    for name in names:
+        if name in taken or name.startswith(LABEL):
+            raise MedrobustError(f"metadata {name!r} needs another name: the store uses this one")
 
 
 def _image_id(file: str) -> str:

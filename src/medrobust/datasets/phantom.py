@@ -1,9 +1,9 @@
 """`phantom`: generated chest-like radiographs with exact masks, the embedded data set."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,8 @@ from medrobust.datasets.phantom_anatomy import Sex, View, draw_anatomy
 from medrobust.datasets.phantom_canvas import WIDTH, generator
 from medrobust.datasets.phantom_image import HIGH, Scene, draw
 from medrobust.errors import MedrobustError
+
+T = TypeVar("T")
 
 CARD = Card(
     name="phantom",
@@ -29,6 +31,8 @@ CARD = Card(
 
 FINDINGS = ("nodule", "consolidation", "effusion", "pneumothorax", "cardiomegaly")
 SPLITS = {"train": 0.60, "val": 0.15, "test": 0.25}
+_SEXES: dict[Any, Sex] = {"F": "F", "M": "M"}
+_VIEWS: dict[Any, View] = {"PA": "PA", "AP": "AP"}
 _MOST_IMAGES_PER_PATIENT = 4
 
 
@@ -61,7 +65,7 @@ class Phantom:
     def __post_init__(self) -> None:
         _check_number("images", self.images, 20, 1_000_000)
         _check_number("size", self.size, 32, 2048)
-        _check_number("seed", self.seed, 0, 2**63)
+        _check_number("seed", self.seed, 0, 2**63 - 1)
         object.__setattr__(self, "findings", tuple(self.findings))
         if not self.findings:
             raise MedrobustError(f"phantom: expected at least one finding of {_list(FINDINGS)}")
@@ -114,17 +118,15 @@ class Phantom:
         return Picture(grey, 0, HIGH, (WIDTH / self.size,) * 2, masks)
 
     def _scene(self, row: Mapping[str, Any]) -> Scene:
-        try:
-            patient, image = (int(part) for part in str(row["image_id"])[1:].split("-"))
-            sex, age, view = row["sex"], float(row["age"]), row["view"]
-            present = frozenset(name for name in self.findings if float(row[f"label:{name}"]) == 1)
-            marker = bool(float(row["marker"]))
-        except (KeyError, ValueError) as error:
-            raise MedrobustError(
-                f"phantom: expected a row of index(), found one without a usable {error}"
-            ) from error
+        patient, image = _field(row, "image_id", _numbers)
+        age = _field(row, "age", float)
+        sex: Sex = _field(row, "sex", _SEXES.__getitem__)
+        view: View = _field(row, "view", _VIEWS.__getitem__)
+        present = {name: _field(row, f"label:{name}", float) == 1 for name in self.findings}
+        findings = frozenset(name for name in self.findings if present[name])
+        marker = _field(row, "marker", float) == 1
         anatomy = draw_anatomy(self.seed, patient, sex, age)
-        return Scene(self.seed, patient, image, anatomy, view, present, marker)
+        return Scene(self.seed, patient, image, anatomy, view, findings, marker)
 
     def _patients(self) -> list[list[dict[str, Any]]]:
         """The rows of each patient, until there are enough images."""
@@ -146,10 +148,26 @@ class Phantom:
         """Whether the shortcut's marker is in an image."""
         if self.shortcut is None:
             return {"marker": 0}
-        patient, image = (int(part) for part in row["image_id"][1:].split("-"))
+        patient, image = _numbers(row["image_id"])
         given_away = 0.95 if row[f"label:{self.shortcut}"] == 1 else 0.05
         chance = 0.5 if split == "test" else given_away
         return {"marker": int(generator(self.seed, "marker", patient, image).random() < chance)}
+
+
+def _numbers(image_id: str) -> tuple[int, int]:
+    """The patient's and the image's number in an image_id such as p00012-1."""
+    patient, image = image_id.removeprefix("p").split("-")
+    return int(patient), int(image)
+
+
+def _field(row: Mapping[str, Any], name: str, convert: Callable[[Any], T]) -> T:
+    """A converted value of a row, or an error that names it."""
+    try:
+        return convert(row[name])
+    except (KeyError, ValueError, TypeError, AttributeError):
+        found = repr(row[name]) if name in row else "none"
+        text = f"phantom: expected a row of index(), found {name}: {found}"
+        raise MedrobustError(text) from None
 
 
 def _visits(seed: int, patient: int) -> Iterator[dict[str, Any]]:

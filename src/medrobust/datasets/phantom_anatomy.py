@@ -79,7 +79,7 @@ def draw_anatomy(seed: int, patient: int, sex: Sex, age: float) -> Anatomy:
         aorta=rng.uniform(13, 16) + 7 * old,
         breast=rng.uniform(12, 42) if sex == "F" else 0.0,
         clavicle=rng.uniform(0.12, 0.26),
-        clutter=rng.uniform(0.7, 1.3),
+        clutter=rng.uniform(0.6, 1.2),
         vessels=rng.uniform(0.8, 1.3),
     )
 

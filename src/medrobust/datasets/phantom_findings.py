@@ -61,10 +61,10 @@ def _centre(chest: Chest, across: float, down: float) -> tuple[float, float]:
 
 
 def nodules(seed: int, patient: int) -> tuple[Nodule, ...]:
-    """One nodule, or in a quarter of patients two, 8 to 30 mm wide and away from the heart."""
+    """One nodule, or in three of ten patients two, 12 to 30 mm wide and away from the heart."""
     rng = generator(seed, "nodule", patient)
     side: Side = -1 if pneumothorax_side(seed, patient) == 1 else 1
-    return tuple(_nodule(rng, side) for _ in range(1 + (rng.random() < 0.25)))
+    return tuple(_nodule(rng, side) for _ in range(1 + (rng.random() < 0.3)))
 
 
 def _nodule(rng: np.random.Generator, side: Side) -> Nodule:
@@ -72,9 +72,9 @@ def _nodule(rng: np.random.Generator, side: Side) -> Nodule:
     return Nodule(
         side=side,
         across=rng.uniform(medial, 0.85),
-        down=rng.uniform(0.14, lowest),
-        radius=5 + 10 * rng.beta(2.2, 1.3),
-        density=rng.uniform(1.8, 2.8),
+        down=rng.uniform(0.18, lowest),
+        radius=6 + 9 * rng.beta(2.2, 1.2),
+        density=rng.uniform(2.1, 3.0),
         phase=(rng.uniform(0, 6.28), rng.uniform(0, 6.28), rng.uniform(0, 6.28)),
     )
 
@@ -106,8 +106,9 @@ class Consolidation:
         radius = np.hypot(right / self.half[0], down / self.half[1])
         ragged = 1 - radius + 0.28 * texture(chest.grid, rng, 17)
         patchy = 0.85 + 0.2 * texture(chest.grid, rng, 9)
-        amount: Field = smooth(ragged / 0.5) * np.clip(patchy, 0.4, 1) * self.strength
-        return amount * (1 - np.minimum(self._bronchi(chest, rng, x, y), 0.75))
+        bronchi = np.minimum(self._bronchi(chest, rng, x, y), 0.75)
+        amount: Field = smooth(ragged / 0.5) * np.clip(patchy, 0.4, 1) * (1 - bronchi)
+        return amount * self.strength
 
     def _bronchi(self, chest: Chest, rng: np.random.Generator, x: float, y: float) -> Field:
         """Air-filled bronchi that fan out from the hilum's side, about 1 at their axes."""
@@ -147,15 +148,18 @@ class Effusion:
     def draw(self, chest: Chest) -> Field:
         """(n, n) share of the air that is replaced by fluid, 0 to 1."""
         right, left = (self._depth(chest, height) for height in self.heights)
-        return smooth(np.where(chest.left, left, right) / 9 + 0.5) * self.opacity
+        amount: Field = smooth(np.where(chest.left, left, right) / 9 + 0.5)
+        return amount * self.opacity
 
     @staticmethod
     def _depth(chest: Chest, height: float) -> Field:
         """(n, n) millimetres below the fluid's surface."""
         if height == 0:
             return np.full_like(chest.grid.x, -100.0)
-        meniscus = 0.62 + 0.38 * np.exp(-np.maximum(chest.wall, 0) / 22)
-        return chest.grid.y - chest.angle + height * meniscus
+        wall = np.maximum(chest.wall, 0)
+        meniscus = 0.62 + 0.38 * np.exp(-wall / 22) - 0.004 * np.maximum(wall - 45, 0)
+        below: Field = chest.grid.y - chest.angle + height * meniscus
+        return below
 
 
 def effusion(seed: int, patient: int, image: int) -> Effusion:
@@ -202,7 +206,7 @@ def pneumothorax(seed: int, patient: int, image: int) -> Pneumothorax:
         side=pneumothorax_side(seed, patient),
         apical=apical,
         lateral=apical * rng.uniform(0.3, 0.7),
-        lucency=rng.uniform(0.55, 0.95),
+        lucency=rng.uniform(0.45, 0.85),
         line=rng.uniform(9, 18),
     )
 
@@ -218,7 +222,7 @@ class Changes:
     extra: Field
     """Water-equivalent millimetres of nodules and pleural lines."""
     shapes: dict[str, Field]
-    """Where each finding is: at least 0.5 inside."""
+    """Where each finding but cardiomegaly is: at least 0.5 inside."""
 
 
 def draw_findings(seed: int, patient: int, image: int, chest: Chest, names: Names) -> Changes:
@@ -235,8 +239,7 @@ def draw_findings(seed: int, patient: int, image: int, chest: Chest, names: Name
         "nodule": balls[1] * within,
         "consolidation": filled * dry * (1 - air) * within / 0.16,
         "effusion": fluid * within / 0.6,
-        "pneumothorax": air * dry * within / 0.6,
-        "cardiomegaly": chest.cardiac,
+        "pneumothorax": air * dry * within / 0.5,
     }
     solid = lung * (1 - (1 - fluid) * (1 - filled * (1 - air)))
     found = {name: shape for name, shape in shapes.items() if name in names}

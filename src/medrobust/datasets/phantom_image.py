@@ -78,20 +78,24 @@ def draw(scene: Scene, size: int) -> tuple[Field, tuple[Mask, ...]]:
     heart = anatomy.enlarged_heart if "cardiomegaly" in scene.findings else anatomy.heart
     chest = Chest(grid, anatomy, exposure.lift, heart * exposure.heart)
     changes = draw_findings(scene.seed, scene.patient, scene.image, chest, scene.findings)
-    water = _water(scene, chest, changes)
-    masks = [Mask(name, "finding", grid.mask(shape)) for name, shape in changes.shapes.items()]
-    masks += _anatomy_masks(chest)
-    if scene.marker:
-        lead, plate = _marker(scene, grid)
-        water = water + lead
-        masks.append(Mask("marker", "marker", grid.mask(plate)))
-    return _film(scene, exposure, water), tuple(masks)
+    water, masks = _water(scene, chest, changes), _masks(scene, chest, changes)
+    if not scene.marker:
+        return _film(scene, exposure, water), tuple(masks)
+    lead, plate = _marker(scene, grid)
+    masks.append(Mask("marker", "marker", grid.mask(plate)))
+    return _film(scene, exposure, water, lead), tuple(masks)
 
 
-def _anatomy_masks(chest: Chest) -> list[Mask]:
-    left, right = chest.field * chest.left, chest.field * ~chest.left
-    shapes = {"left_lung": left, "right_lung": right, "heart": chest.cardiac}
-    return [Mask(name, "anatomy", chest.grid.mask(shape)) for name, shape in shapes.items()]
+def _masks(scene: Scene, chest: Chest, changes: Changes) -> list[Mask]:
+    """Findings and anatomy; a pixel that lung and heart share equally is the lung's."""
+    cover = chest.grid.mask
+    left, right = cover(chest.field * chest.left), cover(chest.field * ~chest.left)
+    heart = cover(chest.cardiac) & ~left & ~right
+    masks = [Mask(name, "finding", cover(shape)) for name, shape in changes.shapes.items()]
+    if "cardiomegaly" in scene.findings:
+        masks.append(Mask("cardiomegaly", "finding", heart))
+    anatomy = {"left_lung": left, "right_lung": right, "heart": heart}
+    return masks + [Mask(name, "anatomy", pixels) for name, pixels in anatomy.items()]
 
 
 def _water(scene: Scene, chest: Chest, changes: Changes) -> Field:
@@ -110,7 +114,7 @@ def _marker(scene: Scene, grid: Grid) -> tuple[Field, Field]:
     plate = grid.inside(13 - np.abs(x)) * grid.inside(13 - np.abs(y))
     stem = grid.inside(3 - np.abs(x + 4.5)) * grid.inside(9 - np.abs(y))
     foot = grid.inside(3 - np.abs(y - 6)) * grid.inside(7.5 - np.abs(x))
-    return plate * (120 + 200 * np.maximum(stem, foot)), plate
+    return plate * (125 + 200 * np.maximum(stem, foot)), plate
 
 
 def _lung(scene: Scene, chest: Chest) -> tuple[Field, Field]:
@@ -191,15 +195,21 @@ def _soft(chest: Chest) -> Field:
     windpipe = tube(grid.x + 1, 9) * np.clip((carina - grid.y) / 8, 0, 1)
     bubble = np.maximum(1 - np.hypot((grid.x - 62) / 30, (grid.y - left - 26) / 13), 0)
     x, y = (chest.aside - 78) / 62, (grid.y - right + 36) / 58
-    breast: Field = smooth(y + 0.9) * np.sqrt(np.maximum(1 - x * x - y * y, 0))
-    return anatomy.breast * breast - 1.3 * windpipe - 30 * bubble
+    breast = smooth(y + 0.9) * np.sqrt(np.maximum(1 - x * x - y * y, 0))
+    soft: Field = anatomy.breast * breast - 1.3 * windpipe - 30 * bubble
+    return soft
 
 
-def _film(scene: Scene, exposure: _Exposure, water: Field) -> Field:
-    """X-rays through the patient, scatter, quantum noise, and a film's S-shaped response."""
+def _film(scene: Scene, exposure: _Exposure, water: Field, lead: Field | None = None) -> Field:
+    """X-rays through the patient, scatter, quantum noise, and a film's S-shaped response.
+
+    Lead lies on the detector, where it stops the scatter too.
+    """
     rays = exposure.grid.average(np.exp(-_ATTENUATION * water))
     blur = _blur(exposure.grid.size)
     rays = (1 - exposure.scatter) * rays + exposure.scatter * (blur @ rays @ blur.T)
+    if lead is not None:
+        rays = rays * exposure.grid.average(np.exp(-_ATTENUATION * lead))
     rng = generator(scene.seed, "noise", scene.patient, scene.image)
     grain = rng.standard_normal(rays.shape, dtype=np.float32)
     rays = rays + exposure.noise * np.sqrt(0.12 * rays) * grain

@@ -18,8 +18,8 @@ from medrobust.evaluate import Track, choose_device
 from medrobust.explain.localisation import SCORES, centre_prior
 from medrobust.explain.saliency import gradient
 from medrobust.files import write_atomically, write_csv
-from medrobust.inference import Progress
 from medrobust.models import build_model, load_model
+from medrobust.progress import Count
 from medrobust.rundir import RunDir
 
 COLUMNS = ["store", "split", "branch", "method", "finding", "image_id", "score", "value"]
@@ -93,7 +93,7 @@ class _Job:
     device: torch.device
     batch_size: int
 
-    def maps(self, network: nn.Module, rows: Rows, finding: str, done: Progress) -> Maps:
+    def maps(self, network: nn.Module, rows: Rows, finding: str, done: Count) -> Maps:
         """(n, H, W) or (n, D, H, W) gradient maps of these rows."""
         column = self.store.findings.index(finding)
         parts = [np.zeros((0, *self.store.images.shape[2:]), np.float32)]

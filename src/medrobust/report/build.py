@@ -18,7 +18,7 @@ from medrobust.report.numbers import Evaluation, Numbers, arms_of, evaluations
 from medrobust.report.predicted import Predicted
 from medrobust.report.read import Run, read_runs
 from medrobust.report.stores import find_store
-from medrobust.report.text import enumeration
+from medrobust.report.text import enumeration, unbroken
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -68,7 +68,7 @@ def _measured(numbers: Numbers, store: Store | None) -> dict[str, Any]:
     looks = styles(arms_of(numbers.runs))
     predicted = Predicted(numbers)
     home = store if store and store.info.name == numbers.evaluation.store else None
-    patients = predicted.patients()
+    scored = explanations.Scored(numbers, predicted.patients())
     differences = comparisons.differences(numbers, predicted, home.table) if home else []
     return {
         "looks": {arm: look for arm, look in looks.items() if arm in numbers.arms},
@@ -85,8 +85,9 @@ def _measured(numbers: Numbers, store: Store | None) -> dict[str, Any]:
         "roc": curves.roc_figures(numbers, predicted, looks, home.table) if home else [],
         "sweep": curves.sweep_figure(numbers, looks),
         "learning": curves.learning_figures(numbers.runs, looks),
-        "explanations": explanations.explanation_tables(numbers, looks, patients),
-        "verdicts": explanations.verdicts(numbers, patients),
+        "explanations": explanations.explanation_tables(scored, looks, per_finding=False),
+        "finding_explanations": explanations.explanation_tables(scored, looks, per_finding=True),
+        "verdicts": explanations.verdicts(scored),
         "gallery": gallery(numbers, looks, home, predicted) if home else None,
     }
 
@@ -118,10 +119,12 @@ def _names(runs: Sequence[Run]) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = unbroken
+    return environment

@@ -105,7 +105,7 @@ def _patient_rows(store: Store, parts: Sequence[pd.DataFrame]) -> list[Row]:
 
 def _label_cell(labels: "pd.Series[float]") -> Cell:
     positive, known = int(labels.eq(1).sum()), int(labels.notna().sum())
-    share = f" ({positive / known:.0%})" if known else ""
+    share = f" ({text.percent(positive / known)})" if known else ""
     unknown = len(labels) - known
     return Cell(f"{positive:,}{share}", f"{unknown:,} unknown" if unknown else "")
 
@@ -120,7 +120,7 @@ def _metadata_cell(values: "pd.Series[str]") -> Cell:
         low, middle, high = np.quantile(known.to_numpy(float), [0.25, 0.5, 0.75])
         return Cell(f"median {middle:.0f} (quartiles {low:.0f}{text.DASH}{high:.0f})", note)
     shares = known.astype(str).value_counts(normalize=True)
-    shown = [f"{name} {share:.0%}" for name, share in shares.head(MOST_VALUES).items()]
+    shown = [f"{name} {text.percent(share)}" for name, share in shares.head(MOST_VALUES).items()]
     return Cell(", ".join(shown), note)
 
 

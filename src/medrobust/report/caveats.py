@@ -60,7 +60,7 @@ def _about_runs(runs: Sequence[Run]) -> Iterator[str]:
         if run.metrics.empty:
             yield f"{run.label} has not been evaluated; run `medrobust evaluate`."
         if run.provenance.get("dirty"):
-            yield f"{run.label}: the code had uncommitted changes, so its commit does not identify it."
+            yield f"{run.label}: the code had uncommitted changes; its commit does not identify it."
     commits = {str(run.provenance.get("commit") or "unknown")[:8] for run in runs}
     if len(commits) > 1:
         yield f"The runs come from different commits: {text.enumeration(sorted(commits))}."

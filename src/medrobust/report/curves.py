@@ -64,7 +64,7 @@ def learning_figures(runs: Sequence[Run], looks: dict[Arm, Style]) -> list[Figur
         if run.epochs:
             branches = {a.branch: s for a, s in looks.items() if a.name == run.name}
             chosen = f"; epoch {run.selected.epoch} was selected" if run.selected else ""
-            words = f"Training loss and validation AUROC of {run.label} over {len(run.epochs)} epochs{chosen}."
+            words = f"Loss and validation AUROC of {run.label}, {len(run.epochs)} epochs{chosen}."
             drawn.append(_figure(figures.learning(run.label, run.epochs, branches), words))
     return drawn
 
@@ -82,8 +82,12 @@ def _curves(
 
 
 def _finding_curves(frame: pd.DataFrame, truth: pd.DataFrame) -> dict[str, RocCurve]:
-    curves = {name: roc_curve(truth[name], frame[LOGIT + name]) for name in truth}
-    return {name: c for name, c in curves.items() if np.isfinite(c.true_positive_rate).all() and np.isfinite(c.false_positive_rate).all()}
+    curves = {name: roc_curve(truth[name], frame[LOGIT + name]) for name in map(str, truth)}
+    return {
+        name: c
+        for name, c in curves.items()
+        if np.isfinite(c.true_positive_rate).all() and np.isfinite(c.false_positive_rate).all()
+    }
 
 
 def _roc_figure(
@@ -104,17 +108,23 @@ def _roc_figure(
     name = "Macro average" if finding == "macro" else finding
     title = f"{name}\n{'Clean' if condition == CLEAN else condition.label}"
     values = "; ".join(words) or "not scorable"
-    return _figure(figures.roc(title, lines), f"ROC of {name} on {condition.label}. AUROC: {values}.")
+    return _figure(
+        figures.roc(title, lines), f"ROC of {name} on {condition.label}. AUROC: {values}."
+    )
 
 
-def _points(curves: dict[str, RocCurve], finding: str) -> tuple[figures.Curve, figures.Curve] | None:
+def _points(
+    curves: dict[str, RocCurve], finding: str
+) -> tuple[figures.Curve, figures.Curve] | None:
     """One finding's curve; the macro average takes the mean height at every false-positive rate."""
     if finding != "macro":
         one = curves.get(finding)
         return None if one is None else (one.false_positive_rate, one.true_positive_rate)
     if not curves:
         return None
-    heights = [np.interp(GRID, c.false_positive_rate, c.true_positive_rate) for c in curves.values()]
+    heights = [
+        np.interp(GRID, c.false_positive_rate, c.true_positive_rate) for c in curves.values()
+    ]
     return np.concatenate([[0.0], GRID]), np.concatenate([[0.0], np.mean(heights, axis=0)])
 
 
@@ -126,7 +136,9 @@ def _sweep_line(numbers: Numbers, arm: Arm, run: Run, look: Style, faint: bool) 
     conditions = [CLEAN, *numbers.sweep]
     found = [numbers.get(run, arm.branch, c) or Estimate(np.nan) for c in conditions]
     x = np.array([c.eps for c in conditions])
-    y, low, high = (np.array([getattr(e, part) for e in found]) for part in ("value", "low", "high"))
+    y, low, high = (
+        np.array([getattr(e, part) for e in found]) for part in ("value", "low", "high")
+    )
     return Line(x, y, look, None if faint else low, None if faint else high, faint)
 
 

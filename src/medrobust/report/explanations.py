@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medrobust.report import text
 from medrobust.report.figures import Style
-from medrobust.report.numbers import Arm, Estimate, Numbers
+from medrobust.report.numbers import Arm, Estimate, Evaluation, Numbers
 from medrobust.report.read import Run
 from medrobust.report.tables import Cell, Group, Row, Table, estimate
 from medrobust.statistics import bootstrap_interval, weighted_mean
@@ -26,6 +27,7 @@ SCORES = {
     "mass_accuracy": "Mass accuracy: the share of the map's strength that lies inside the finding",
 }
 SHORT = {"hit_rate": "hit rate", "mass_accuracy": "mass accuracy"}
+DIGITS = {"hit_rate": 2, "mass_accuracy": 3}
 ALL = "all findings"
 REDRAWS = 2000
 
@@ -42,28 +44,45 @@ class Comparison:
     """Map minus that baseline, image by image."""
 
 
-def explanation_tables(
-    numbers: Numbers, looks: dict[Arm, Style], patients: Mapping[str, str]
-) -> list[Table]:
+@dataclass(frozen=True)
+class Scored:
+    """The scores of an evaluation's maps; `patients` (image -> patient) are redrawn together."""
+
+    numbers: Numbers
+    patients: Mapping[str, str]
+
+    @cached_property
+    def tables(self) -> dict[tuple[Run, str], pd.DataFrame]:
+        """Per run and score: a row per (finding, image), a column per (method, branch)."""
+        return {
+            (run, score): _wide(run.scores, self.numbers.evaluation, score)
+            for run in self.numbers.runs
+            for score in SCORES
+        }
+
+
+def explanation_tables(scored: Scored, looks: dict[Arm, Style], per_finding: bool) -> list[Table]:
     """One table per score and saliency method; empty where no run has been explained."""
+    findings = _findings(scored.numbers) if per_finding else [ALL]
     return [
-        _table(numbers, looks, patients, score, method)
+        _table(scored, looks, score, method, findings)
         for score in SCORES
-        for method in methods(numbers)
-        if any(_scores(run, numbers, score).size for run in numbers.runs)
+        for method in methods(scored.numbers)
+        if any(len(scored.tables[run, score]) for run in scored.numbers.runs)
     ]
 
 
-def verdicts(numbers: Numbers, patients: Mapping[str, str]) -> list[str]:
-    """One sentence per model and score over all findings."""
-    return [
-        sentence
-        for arm in numbers.arms
-        for run in numbers.runs_of(arm)[:1]
-        for score in SCORES
-        for method in methods(numbers)[:1]
-        if (sentence := _verdict(arm, score, _compare(numbers, run, arm, score, method, patients)))
-    ]
+def verdicts(scored: Scored) -> list[str]:
+    """One sentence per model over all findings, for the first method and seed."""
+    sentences = []
+    for method in methods(scored.numbers)[:1]:
+        for arm in scored.numbers.arms:
+            run = scored.numbers.runs_of(arm)[0]
+            found = {score: _compare(scored, run, arm, score, method) for score in SCORES}
+            claims = [_claim(score, one) for score, one in found.items() if one and one.difference]
+            if claims:
+                sentences.append(f"The maps of {arm.phrase}: {'; '.join(claims)}.")
+    return sentences
 
 
 def methods(numbers: Numbers) -> list[str]:
@@ -79,119 +98,118 @@ def mean_with_interval(values: NDArray[np.float64], clusters: ArrayLike) -> Esti
 
 
 def _table(
-    numbers: Numbers,
+    scored: Scored, looks: dict[Arm, Style], score: str, method: str, findings: list[str]
+) -> Table:
+    runs = scored.numbers.runs
+    used = [name for name in BASELINES if any((r.scores["method"] == name).any() for r in runs)]
+    groups = [
+        Group("" if finding == ALL else finding, rows)
+        for finding in findings
+        if (rows := _rows(scored, looks, score, method, finding, used))
+    ]
+    columns = [
+        "Model and branch" if findings == [ALL] else "Finding and model",
+        "Images",
+        f"{method[:1].upper()}{method[1:]} map",
+        *(BASELINES[name].capitalize() for name in used),
+        "Map − best baseline",
+    ]
+    over = "; all findings together" if findings == [ALL] else ""
+    return Table(f"{SCORES[score]}. 95 % bootstrap intervals{over}.", columns, groups)
+
+
+def _rows(
+    scored: Scored,
     looks: dict[Arm, Style],
-    patients: Mapping[str, str],
     score: str,
     method: str,
-) -> Table:
-    used = [name for name in BASELINES if any(run.scores["method"].eq(name).any() for run in numbers.runs)]
-    groups = []
-    for finding in [ALL, *_findings(numbers)]:
-        rows = []
-        for arm in numbers.arms:
-            for run in numbers.runs_of(arm):
-                found = _compare(numbers, run, arm, score, method, patients, finding)
-                if found:
-                    cells = _cells(found, used)
-                    rows.append(Row(arm.label, cells, note=f"seed {run.seed}", style=looks[arm]))
-        if rows:
-            groups.append(Group(finding, rows))
-    return Table(
-        f"{SCORES[score]}. Method: {method}; 95 % bootstrap intervals.",
-        [
-            "Finding and model",
-            "Images",
-            f"{method[:1].upper()}{method[1:]} map",
-            *(BASELINES[name].capitalize() for name in used),
-            "Map − best baseline",
-        ],
-        groups,
-    )
+    finding: str,
+    used: list[str],
+) -> list[Row]:
+    return [
+        Row(arm.label, _cells(found, used, DIGITS[score]), f"seed {run.seed}", looks[arm])
+        for arm in scored.numbers.arms
+        for run in scored.numbers.runs_of(arm)
+        if (found := _compare(scored, run, arm, score, method, finding))
+    ]
 
 
-def _cells(found: Comparison, used: list[str]) -> list[Cell]:
-    difference = found.difference
+def _cells(found: Comparison, used: list[str], digits: int) -> list[Cell]:
+    gap = found.difference
     last = Cell(text.DASH)
-    if difference is not None:
-        last = Cell(
-            text.signed(difference.value, 2),
-            text.signed_interval(difference.low, difference.high, 2),
-        )
+    if gap is not None:
+        limits = text.signed_interval(gap.low, gap.high, digits)
+        last = Cell(text.signed(gap.value, digits), limits)
     return [
         Cell(text.count(found.map.n)),
-        estimate(found.map, 2),
-        *(estimate(found.baselines.get(name), 2) for name in used),
+        estimate(found.map, digits),
+        *(estimate(found.baselines.get(name), digits) for name in used),
         last,
     ]
 
 
 def _compare(
-    numbers: Numbers,
-    run: Run,
-    arm: Arm,
-    score: str,
-    method: str,
-    patients: Mapping[str, str],
-    finding: str = ALL,
+    scored: Scored, run: Run, arm: Arm, score: str, method: str, finding: str = ALL
 ) -> Comparison | None:
-    table = _scores(run, numbers, score)
+    table = scored.tables[run, score]
     if finding != ALL:
-        table = table[table["finding"] == finding]
+        table = table[table.index.get_level_values("finding") == finding]
     own = _values(table, method, arm.branch)
     if own.empty:
         return None
     references = {name: _values(table, name, arm.branch) for name in BASELINES}
-    references = {name: v for name, v in references.items() if not v.empty}
+    references = {name: values for name, values in references.items() if not values.empty}
     best = max(references, key=lambda name: references[name].mean(), default="")
     return Comparison(
-        _mean(own, patients),
-        {name: _mean(values, patients) for name, values in references.items()},
+        _mean(own, scored.patients),
+        {name: _mean(values, scored.patients) for name, values in references.items()},
         best,
-        _mean((own - references[best]).dropna(), patients) if best else None,
+        _mean((own - references[best]).dropna(), scored.patients) if best else None,
     )
 
 
-def _scores(run: Run, numbers: Numbers, score: str) -> pd.DataFrame:
-    table = run.scores
-    home = (table["store"] == numbers.evaluation.store) & (table["split"] == numbers.evaluation.split)
-    return table[home & (table["score"] == score) & table["value"].notna()]
+def _wide(scores: pd.DataFrame, evaluation: Evaluation, score: str) -> pd.DataFrame:
+    here = (scores["store"] == evaluation.store) & (scores["split"] == evaluation.split)
+    return scores[here & (scores["score"] == score)].pivot_table(
+        index=["finding", "image_id"],
+        columns=["method", "branch"],
+        values="value",
+        aggfunc="first",
+        sort=False,
+    )
 
 
 def _values(table: pd.DataFrame, method: str, branch: str) -> "pd.Series[float]":
-    """Scores by (image, finding); a baseline without a branch of its own serves every branch."""
-    chosen = table[table["method"] == method]
-    own = chosen[chosen["branch"] == branch]
-    chosen = chosen if own.empty and method in BASELINES else own
-    chosen = chosen.drop_duplicates(["image_id", "finding"])
-    return chosen.set_index(["image_id", "finding"])["value"].astype(float)
+    """One method's scores; a baseline without a branch of its own serves every branch."""
+    for name in ((method, branch), (method, "")):
+        if name in table:
+            return table[name].dropna()
+    return pd.Series(dtype=float)
 
 
 def _mean(values: "pd.Series[float]", patients: Mapping[str, str]) -> Estimate:
     if values.empty:
         return Estimate(np.nan)
     images = values.index.get_level_values("image_id")
-    return mean_with_interval(values.to_numpy(), [patients.get(image, image) for image in images])
+    scores = np.asarray(values, dtype=np.float64)
+    return mean_with_interval(scores, [patients.get(image, image) for image in images])
 
 
 def _findings(numbers: Numbers) -> list[str]:
     return list(dict.fromkeys(name for run in numbers.runs for name in run.scores["finding"]))
 
 
-def _verdict(arm: Arm, score: str, found: Comparison | None) -> str:
-    if found is None or found.difference is None:
-        return ""
-    gap = found.difference
-    numbers = (
-        f"{SHORT[score]} {text.number(found.map.value, 2)} against "
-        f"{text.number(found.baselines[found.best].value, 2)} for the strongest baseline "
-        f"({BASELINES[found.best]}); difference {text.signed(gap.value, 2)} "
-        f"({text.signed_interval(gap.low, gap.high, 2)})"
-    )
+def _claim(score: str, found: Comparison) -> str:
+    gap, digits = found.difference or Estimate(np.nan), DIGITS[score]
     if gap.low > 0:
-        claim = "beat every baseline"
+        claim = "beats every baseline"
     elif gap.high < 0:
-        claim = "are worse than a baseline that knows nothing of the finding"
+        claim = "is worse than a baseline that knows nothing of the finding"
     else:
         claim = "cannot be told from the strongest baseline"
-    return f"The maps of {arm.phrase} {claim}: {numbers}."
+    return (
+        f"{SHORT[score]} {text.number(found.map.value, digits)} {claim} "
+        f"({BASELINES[found.best]} {text.number(found.baselines[found.best].value, digits)}, "
+        f"difference {text.signed(gap.value, digits)}, "
+        f"{text.signed_interval(gap.low, gap.high, digits)})"
+    )

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,9 +16,10 @@ from medrobust.report.numbers import Arm
 from medrobust.report.read import Epoch
 
 Curve = NDArray[np.float64]
+Dash = str | tuple[int, tuple[int, ...]]
 
 # Okabe and Ito, "Color universal design" (2008): told apart with any common colour blindness.
-HOUSE = {
+HOUSE: dict[tuple[str, str], tuple[str, Dash, str]] = {
     ("standard", "single"): ("#0072B2", "-", "o"),
     ("adversarial", "single"): ("#D55E00", "--", "s"),
     ("dual", "clean"): ("#009E73", "-.", "^"),
@@ -28,7 +30,7 @@ SPARE_COLOURS = ("#E69F00", "#56B4E9", "#000000", "#8C6D1F", "#5A4FCF")
 SPARE_DASHES = ("-", "--", "-.", ":")
 SPARE_MARKERS = ("P", "X", "<", ">", "*")
 INK, FAINT = "#333333", "#9a9a9a"
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "medrobust",
     "font.family": "sans-serif",
@@ -57,7 +59,7 @@ class Style:
     """How one model is drawn everywhere."""
 
     colour: str
-    dash: str | tuple[int, tuple[int, ...]]
+    dash: Dash
     marker: str
 
     @property
@@ -102,7 +104,7 @@ def styles(arms: Sequence[Arm]) -> dict[Arm, Style]:
 @mpl.rc_context(SETTINGS)
 def roc(title: str, lines: Sequence[Line]) -> bytes:
     """True-positive against false-positive rate, with the diagonal of chance."""
-    figure, axes = _figure(3.1, 3.15)
+    figure, axes = _figure(2.75, 2.85)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
     for line in lines:
         _draw(axes, line)
@@ -116,27 +118,37 @@ def roc(title: str, lines: Sequence[Line]) -> bytes:
 @mpl.rc_context(SETTINGS)
 def sweep(title: str, lines: Sequence[Line], grey_levels: bool) -> bytes:
     """AUROC against the attack's radius, chance at 0.5; a second axis in grey levels of 255."""
-    figure, axes = _figure(6.4, 3.7)
+    figure, axes = _figure(5.4, 3.5)
     axes.axhline(0.5, color=FAINT, linewidth=0.8)
-    axes.text(1, 0.505, "chance", color="#6f6f6f", ha="right", transform=axes.get_yaxis_transform())
+    axes.text(
+        0.995,
+        0.51,
+        "chance",
+        color="#6f6f6f",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        transform=axes.get_yaxis_transform(),
+    )
     for line in lines:
         _draw(axes, line, marker=True)
     lowest = min((float(np.nanmin(line.y)) for line in lines if line.y.size), default=0)
     axes.set(xlabel="ε (images in [0, 1])", ylabel="AUROC", ylim=(min(0.4, lowest) - 0.03, 1.01))
     axes.set_title(title)
     if grey_levels:
-        second = axes.secondary_xaxis("top", functions=(lambda e: e * 255, lambda k: k / 255))
+        second = axes.secondary_xaxis("top", functions=(_to_levels, _from_levels))
         second.set_xlabel("ε in grey levels (/255)", fontsize=8)
         second.tick_params(labelsize=8)
-        axes.set_title(title, pad=8)
+        _margins(figure, left=0.56, bottom=0.48, right=0.14, top=0.72)
     return _svg(figure)
 
 
 @mpl.rc_context(SETTINGS)
 def learning(title: str, epochs: Sequence[Epoch], looks: dict[str, Style]) -> bytes:
     """Training loss above, validation AUROC below (filled marks: clean, open: attacked)."""
-    figure = Figure(figsize=(4.2, 4.3), layout="constrained")
+    figure = Figure(figsize=(4.0, 4.1))
     FigureCanvasSVG(figure)
+    _margins(figure, left=0.56, bottom=0.48, right=0.1, top=0.28)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     x = np.array([e.epoch for e in epochs], dtype=float)
     upper.plot(x, [e.train_loss for e in epochs], color=INK, linewidth=1.2)
@@ -203,12 +215,27 @@ def _draw(axes: Axes, line: Line, marker: bool = False) -> None:
         axes.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.13, linewidth=0)
 
 
+def _to_levels(eps: Any) -> Any:
+    return np.asarray(eps) * 255
+
+
+def _from_levels(levels: Any) -> Any:
+    return np.asarray(levels) / 255
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
+    _margins(figure, left=0.56, bottom=0.48, right=0.08, top=0.42)
     axes = figure.add_subplot()
     axes.grid(visible=True)
     return figure, axes
+
+
+def _margins(figure: Figure, left: float, bottom: float, right: float, top: float) -> None:
+    """In inches; fixed, since measuring the text takes longer than drawing the figure."""
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
 
 
 def _svg(figure: Figure) -> bytes:

@@ -1,6 +1,6 @@
 """Cases side by side: the image, every model's saliency map, the attack and what it changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,11 +115,20 @@ def gallery(
         {finding: [_case(scene, row, finding) for row in found] for finding, found in rows.items()},
         gain,
         text.epsilon(condition.eps, condition.norm),
-        text.enumeration(list(dict.fromkeys(one.run.label for one in shown))),
+        _seeds(dict.fromkeys(one.run for one in shown)),
         f"{side} of {native} pixels" if side < native else "",
         len(store.info.size) == 3,
         pictures.data_uri(pictures.colour_bar()),
     )
+
+
+def _seeds(runs: Iterable[Run]) -> str:
+    """`seed 0 of standard and dual`."""
+    by_seed: dict[int, list[str]] = {}
+    for run in runs:
+        by_seed.setdefault(run.seed, []).append(run.name)
+    parts = [f"seed {seed} of {text.enumeration(names)}" for seed, names in by_seed.items()]
+    return text.enumeration(parts)
 
 
 def _load(numbers: Numbers, arm: Arm, style: Style, store: Store) -> _Shown:
@@ -207,7 +216,7 @@ def _saliency(values: NDArray[np.float32] | None, side: int) -> tuple[str, str]:
     if values is None:
         return "", ""
     flat = pictures.fit(pictures.plane(values, values.ndim), side)
-    return pictures.data_uri(pictures.saliency(flat)), f"{pictures.saliency_limit(flat):.2g}"
+    return pictures.data_uri(pictures.saliency(flat)), f"{pictures.saliency_limit(flat):#.2g}"
 
 
 def _attack(

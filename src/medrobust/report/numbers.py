@@ -124,11 +124,7 @@ class Numbers:
     def runs_of(self, arm: Arm) -> list[Run]:
         """The seeds of one model that have numbers for its branch."""
         measured = {(k[0], k[1]) for k in self._found}
-        return [
-            run
-            for run in self.runs
-            if run.name == arm.name and (run, arm.branch) in measured
-        ]
+        return [run for run in self.runs if run.name == arm.name and (run, arm.branch) in measured]
 
     @cached_property
     def conditions(self) -> list[Condition]:
@@ -182,7 +178,7 @@ def arms_of(runs: Sequence[Run]) -> list[Arm]:
 
 
 def evaluations(runs: Sequence[Run]) -> list[Evaluation]:
-    """Every scored (store, split) of the best checkpoints; the training store's test split first."""
+    """Every scored (store, split) of the best checkpoints; the training store's test first."""
     home = Counter(run.store_name for run in runs).most_common(1)[0][0]
     found: dict[Evaluation, None] = {}
     for run in runs:
@@ -217,5 +213,4 @@ def _key(row: Any) -> tuple[str, Condition, str, str, str]:
 
 
 def _estimate(row: Any) -> Estimate:
-    figures = (float(x) for x in (row.value, row.low, row.high, row.n, row.n_positive))
-    return Estimate(*figures, predictions=row.predictions)
+    return Estimate(row.value, row.low, row.high, row.n, row.n_positive, row.predictions)

@@ -91,7 +91,10 @@ def outline(mask: NDArray[np.bool_]) -> str:
     """The border of a (H, W) mask as the `d` of an SVG path, in pixels from the upper left."""
     padded = np.pad(mask.astype(float), 1)
     rows, columns = (np.arange(size) - 0.5 for size in padded.shape)
-    lines = contourpy.contour_generator(columns, rows, padded).lines(0.5)
+    generator = contourpy.contour_generator(
+        columns, rows, padded, line_type=contourpy.LineType.Separate
+    )
+    lines: list[Floats] = generator.lines(0.5)  # type: ignore[assignment]
     return " ".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line) + "Z" for line in lines)
 
 
@@ -122,7 +125,9 @@ def _srgb(oklab: Floats) -> Floats:
         ]
     )
     linear = np.clip((oklab @ to_cone.T) ** 3 @ to_linear.T, 0, 1)
-    gamma: Floats = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    gamma: Floats = np.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055
+    )
     return gamma
 
 

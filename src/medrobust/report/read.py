@@ -15,13 +15,13 @@ from medrobust.errors import MedrobustError
 from medrobust.metrics import COLUMNS, read_metrics
 from medrobust.rundir import find_runs
 
-SCORE_COLUMNS = "store split branch method finding image_id score value".split()
+SCORE_COLUMNS = [*("store", "split", "branch", "method", "finding", "image_id", "score", "value")]
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "input_mean", "input_spread")
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of `log.jsonl`: the losses and the macro AUROC per branch on the validation split."""
+    """One line of `log.jsonl`: the loss, and macro AUROC per branch on the validation split."""
 
     epoch: int
     train_loss: float

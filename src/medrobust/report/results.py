@@ -78,12 +78,14 @@ def finding_table(numbers: Numbers, looks: dict[Arm, Style]) -> Table:
     for condition in conditions:
         columns += [_heading(condition), "DeLong interval"]
     groups = [
-        Group(finding, _finding_rows(numbers, looks, finding, conditions), _support(numbers, finding))
+        Group(
+            finding, _finding_rows(numbers, looks, finding, conditions), _support(numbers, finding)
+        )
         for finding in numbers.findings
     ]
     return Table(
-        "AUROC per finding. Below each value the 95 % bootstrap interval; beside it the one of "
-        "DeLong, which takes images as independent.",
+        "AUROC per finding. Below each value the 95 % bootstrap interval; beside it DeLong's "
+        "(Obuchowski's for several images of a patient).",
         columns,
         groups,
     )

@@ -51,7 +51,11 @@ def commands(runs: Sequence[Run]) -> list[str]:
     recorded = [shlex.join(map(str, run.provenance.get("command") or [])) for run in runs]
     paths = shlex.join(str(run.path.relative_to(run.path.parents[2])) for run in runs)
     later = [f"medrobust {stage} {paths}" for stage in ("evaluate", "explain")]
-    return [*dict.fromkeys(filter(None, recorded)), *later, f"medrobust report {paths} --out report.html"]
+    return [
+        *dict.fromkeys(filter(None, recorded)),
+        *later,
+        f"medrobust report {paths} --out report.html",
+    ]
 
 
 def versions_table(runs: Sequence[Run]) -> Table:

@@ -90,7 +90,7 @@ def _images(numbers: Numbers, predicted: Predicted, store: Store | None) -> str:
 
 
 def _quoted(numbers: Numbers, condition: Condition, before_first: str = "") -> str:
-    parts = []
+    parts: list[str] = []
     for arm in numbers.arms:
         found = numbers.get(numbers.runs_of(arm)[0], arm.branch, condition)
         if found is not None and found.scorable:

@@ -1,6 +1,7 @@
 """Numbers as a reader wants to see them: real minus signs, en dashes, no false precision."""
 
 import math
+import re
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -48,6 +49,11 @@ def count(n: float | None) -> str:
     return DASH if n is None or not math.isfinite(n) else f"{int(n):,}"
 
 
+def percent(share: float) -> str:
+    """`35 %`, with a space that does not break."""
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+
+
 def plural(n: int, noun: str, many: str = "") -> str:
     """`1 image`, `2 images`."""
     return f"{n:,} {noun if n == 1 else many or noun + 's'}"
@@ -75,6 +81,12 @@ def duration(seconds: float | None) -> str:
 def enumeration(parts: list[str]) -> str:
     """`a, b and c`."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def unbroken(sentence: str) -> str:
+    """The sentence with no line break inside an interval, an equation or a percentage."""
+    joined = re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", sentence)
+    return re.sub(r" (?=[=<] )|(?<= [=<]) |(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", joined)
 
 
 def branch_name(branch: str) -> str:

@@ -15,7 +15,7 @@ from scipy import special, stats
 from medrobust.statistics.inputs import Flags, Floats, Integers, checked
 
 NOT_ESTIMABLE = 1e-15
-"""A variance up to here is rounding of 0: perfect separation, or all scores equal."""
+"""Variances up to here are 0 but for rounding (perfect separation, equal scores) or negative."""
 
 
 class DeLongInterval(NamedTuple):

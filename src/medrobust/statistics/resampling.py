@@ -82,7 +82,7 @@ def bootstrap_p(values: Floats) -> float:
     """Two-sided p of "the statistic is 0" from its redraws (R,), NaN values left out.
 
     Twice the smaller share of redraws on either side of 0, each with the observed sample added,
-    at most 1 (Davison and Hinkley 1997, section 4.2). NaN under the rule of the interval.
+    at most 1 (Davison and Hinkley 1997). NaN under the rule of the interval.
     """
     defined = values[~np.isnan(values)]
     if 2 * defined.size < values.size or defined.size == 0:

@@ -23,6 +23,8 @@ from medrobust.metrics import (
 )
 from medrobust.predictions import write_predictions
 
+AWKWARD = "Mass <b>&co"
+FINDINGS = ("Effusion", "Nodule", AWKWARD)
 EPS = 4 / 255
 RADII = (2 / 255, EPS, 8 / 255)
 BRANCHES = {"standard": ["single"], "adversarial": ["single"], "dual": ["clean", "adv"]}
@@ -34,6 +36,18 @@ SKILL = {
     ("dual", "adv"): (1.75, 0.55),
 }
 FOCUS = {"single": 0.5, "clean": 0.6, "adv": 1.6}
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A store and four runs: standard, adversarial, and two seeds of dual."""
+
+    store: Store
+    runs: Path
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.runs / name for name in ("standard", "adversarial", "dual")]
 
 
 @dataclass(frozen=True)
@@ -278,7 +292,9 @@ def _write_explanations(run: Path, store: Store, regime: str, seed: int) -> None
                 for method, skill in (("gradient", focus), ("centre", 0.3), ("untrained", 0.1)):
                     chance = truth[row].mean()
                     hit = float(generator.random() < chance + (1 - chance) * min(0.95, skill / 2.5))
-                    mass = float(np.clip(chance * (1 + 2 * skill) + generator.normal(0, 0.02), 0, 1))
+                    mass = float(
+                        np.clip(chance * (1 + 2 * skill) + generator.normal(0, 0.02), 0, 1)
+                    )
                     head = {
                         "store": store.info.name,
                         "split": "test",
