@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from medrobust.errors import MedrobustError
@@ -35,7 +35,8 @@ def save(folder: Path, name: str, checkpoint: Checkpoint) -> None:
     tensors = {n: tensor.detach().cpu().contiguous() for n, tensor in checkpoint.tensors.items()}
     state = checkpoint.state | {"digest": digest(tensors)}
     with write_atomically(folder / f"{name}.safetensors") as temporary:
-        save_file(tensors, temporary, metadata={"state": json.dumps(state)})
+        # written by Python, whose error tells a full disk apart from others
+        temporary.write_bytes(to_bytes(tensors, metadata={"state": json.dumps(state)}))
     write_json(folder / f"{name}.json", state)
 
 
@@ -52,7 +53,9 @@ def load(folder: Path, name: str) -> Checkpoint:
     """
     path = folder / f"{name}.safetensors"
     if not path.is_file():
-        raise MedrobustError(f"checkpoint: no file {path}; `medrobust train` writes it")
+        there = ", ".join(names(folder))
+        hint = f"there are {there}" if there else "`medrobust train` writes it"
+        raise MedrobustError(f"checkpoint: no file {path}; {hint}")
     try:
         with safe_open(path, framework="pt") as file:
             state = json.loads(file.metadata()["state"])

@@ -154,11 +154,7 @@ class Config(Section):
         for name, eps in [("attack", self.attack.eps)] + [
             ("evaluate", eps) for eps in self.evaluate.eps or ()
         ]:
-            if eps < 0 or (self.attack.norm == "linf" and eps > 1):
-                raise ValueError(
-                    f"{name}.eps: expected a radius between 0 and 1, in units of the image's "
-                    f"range (4/255 rather than 4), found {eps}"
-                )
+            check_radius(self.attack.norm, eps, f"{name}.eps")
         return self
 
     @property
@@ -168,6 +164,15 @@ class Config(Section):
         if given is None:
             given = tuple(self.attack.eps * factor for factor in (0.5, 1, 2))
         return tuple(sorted({eps for eps in given if eps > 0}))
+
+
+def check_radius(norm: str, eps: float, name: str) -> None:
+    """Raise ValueError, naming the setting, for a radius that no image in [0, 1] can use."""
+    if eps < 0 or (norm == "linf" and eps > 1):
+        raise ValueError(
+            f"{name}: expected a radius between 0 and 1, in units of the image's range "
+            f"(4/255 rather than 4), found {eps}"
+        )
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

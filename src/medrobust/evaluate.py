@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medrobust.attacks import Attack, gaussian_noise, pgd
-from medrobust.config import Config
+from medrobust.config import Config, check_radius
 from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
 from medrobust.dual import DualBN
@@ -31,7 +31,7 @@ from medrobust.metrics import (
 from medrobust.models import ball_of, load_model, loss_for
 from medrobust.predictions import read_predictions, write_predictions
 from medrobust.progress import Count
-from medrobust.rundir import RunDir
+from medrobust.rundir import RunDir, store_name
 
 Track = Callable[[int, str], Count]
 """(number of images, title) -> what is called with the number of images done."""
@@ -145,7 +145,8 @@ class _Job:
 
     def stem(self, split: str, branch: str, condition: Condition) -> str:
         """Store, split, checkpoint, branch, and how the images were shown."""
-        start = f"{self.store.info.name}-{split}-{self.what.checkpoint}-{branch}"
+        name = store_name(self.run, self.store)
+        start = f"{name}-{split}-{self.what.checkpoint}-{branch}"
         if not condition.name:
             return f"{start}-clean"
         shown = f"{condition.name}-{self.config.attack.norm}-{condition.eps:.6g}"
@@ -187,7 +188,7 @@ class _Job:
 
     def _sidecar(self, split: str, branch: str, condition: Condition) -> dict[str, Any]:
         return {
-            "store": self.store.info.name,
+            "store": store_name(self.run, self.store),
             "store_checksum": self.store.checksum,
             "split": split,
             "checkpoint": self.what.checkpoint,
@@ -218,14 +219,14 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise MedrobustError(f"device {name!r} can't be used ({reason}); try cpu") from error
 
 
 def _conditions(config: Config, what: Evaluation, branches: Sequence[str]) -> Iterator[Condition]:
     """Clean, the noise control at the training radius, and PGD on every branch at every radius."""
-    radii = config.evaluated_eps if what.eps is None else what.eps
+    radii = config.evaluated_eps if what.eps is None else _checked(what.eps, config)
     steps = what.steps or config.evaluate.steps
     restarts = what.restarts or config.evaluate.restarts
     yield Condition()
@@ -233,9 +234,17 @@ def _conditions(config: Config, what: Evaluation, branches: Sequence[str]) -> It
         yield Condition("noise-control", config.attack.eps)
     for branch in branches:
         for eps in radii:
-            ball_of(config.attack, eps)  # refuses a bad radius before any work
-            if eps > 0:
-                yield Condition("pgd", eps, branch, steps, restarts)
+            yield Condition("pgd", eps, branch, steps, restarts)
+
+
+def _checked(radii: Sequence[float], config: Config) -> list[float]:
+    """The radii, ascending, each once; without 0, which is the clean row."""
+    try:
+        for eps in radii:
+            check_radius(config.attack.norm, eps, "eps")
+    except ValueError as error:
+        raise MedrobustError(str(error)) from error
+    return sorted(set(radii) - {0})
 
 
 class _Kept:
@@ -304,9 +313,17 @@ def _score(
 
 
 def _merge_metrics(run: RunDir, rows: pd.DataFrame) -> None:
-    """Replace the rows of the same predictions, keep the others."""
+    """Replace the rows of the same predictions, keep the others.
+
+    Predictions of split val have thresholds, and metrics too where that split was evaluated.
+    """
+
+    def origin(table: pd.DataFrame) -> "pd.Series[str]":
+        stem = table["predictions"]
+        return stem.where(table["metric"] != "threshold", stem + "/thresholds")
+
     if run.metrics.is_file():
         older = read_metrics(run.metrics)
-        older = older[~older["predictions"].isin(set(rows["predictions"]))]
+        older = older[~origin(older).isin(set(origin(rows)))]
         rows = pd.concat([older, rows], ignore_index=True) if len(older) else rows
     write_metrics(run.metrics, rows)

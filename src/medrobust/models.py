@@ -50,12 +50,20 @@ def training_attack(config: Config, loss: Loss) -> Attack:
     )
 
 
-def build_model(config: Config, store: Store, purpose: str = "initialise") -> DualBN:
-    """A fresh model for a store; its weights depend on the seed and the purpose alone."""
+def build_model(config: Config, store: Store) -> DualBN:
+    """A fresh model for a store; its weights depend on the seed alone."""
     mean, spread = channel_statistics(store, store.rows("train"))
-    with seeded(key(config.seed, purpose)):
+    with seeded(key(config.seed, "initialise")):
         network = _classifier(config, store, mean, spread)
     return DualBN(network, BRANCHES[config.regime])
+
+
+def untrained_like(network: nn.Module, config: Config, store: Store) -> nn.Module:
+    """The same network with other, fresh weights; only the input's normalisation is kept."""
+    mean, spread = network.get_buffer("input_mean"), network.get_buffer("input_spread")
+    with seeded(key(config.seed, "untrained")):
+        fresh = _classifier(config, store, mean.flatten().tolist(), spread.flatten().tolist())
+    return fresh.eval()
 
 
 def load_model(run: RunDir, store: Store, checkpoint: str = "best") -> tuple[DualBN, str]:

@@ -16,7 +16,7 @@ import medrobust
 from medrobust.config import Config, dump_config, load_config
 from medrobust.data.store import Store, open_store
 from medrobust.errors import MedrobustError
-from medrobust.files import write_json, write_text
+from medrobust.files import new_folder, write_json, write_text
 
 _PACKAGES = ("torch", "monai", "lightning", "numpy", "scipy", "pandas", "pillow", "safetensors")
 _FREE = ("evaluate", "data", "train.accelerator", "train.devices")
@@ -139,9 +139,10 @@ def begin(run: RunDir, config: Config, store: Store, device: str) -> None:
             f"{run.path}: expected an empty or no folder for a new run, found files that are "
             "no run's; choose another name"
         )
-    run.checkpoints.mkdir(parents=True, exist_ok=True)
-    write_json(run.path / "provenance.json", _provenance(config, store, device))
-    write_text(run.path / "config.yaml", dump_config(config))
+    with new_folder(run.path, overwrite=True) as folder:  # what is replaced is an empty folder
+        (folder / "checkpoints").mkdir()
+        write_json(folder / "provenance.json", _provenance(config, store, device))
+        write_text(folder / "config.yaml", dump_config(config))
 
 
 def finish(run: RunDir, seconds: float) -> None:
@@ -149,6 +150,17 @@ def finish(run: RunDir, seconds: float) -> None:
     record = run.provenance() | {"finished": _now(), "seconds": round(seconds, 3)}
     write_json(run.path / "provenance.json", record)
     write_text(run.path / "DONE", f"{_now()}\n")
+
+
+def store_name(run: RunDir, store: Store) -> str:
+    """What a run's files and tables call a store: its name.
+
+    Another store that bears the training store's name gets a part of its checksum behind it.
+    """
+    home = run.provenance()["store"]
+    if store.info.name != home["name"] or store.checksum == home["checksum"]:
+        return store.info.name
+    return f"{store.info.name}-{store.checksum[:8]}"
 
 
 def check_same_store(run: RunDir, store: Store) -> None:

@@ -34,7 +34,8 @@ def load_tensors(model: DualBN, tensors: dict[str, Tensor], origin: str) -> None
     """Copy the tensors into the model's own, which keeps the sharing between branches.
 
     Raises:
-        MedrobustError: a name is missing or too many, or a shape differs; nothing was copied.
+        MedrobustError: a name is missing or too many, a shape differs, or a value is not a
+            number; nothing was copied.
     """
     mine = tensors_of(model)
     missing, surplus = sorted(mine.keys() - tensors.keys()), sorted(tensors.keys() - mine.keys())
@@ -49,6 +50,7 @@ def load_tensors(model: DualBN, tensors: dict[str, Tensor], origin: str) -> None
             f"{origin}: {odd[0]} has shape {tuple(tensors[odd[0]].shape)}, "
             f"expected {tuple(mine[odd[0]].shape)}"
         )
+    _check_finite(tensors, origin)
     with torch.no_grad():
         for name, tensor in mine.items():
             tensor.copy_(tensors[name])
@@ -82,8 +84,10 @@ def initialise(model: DualBN, tensors: dict[str, Tensor], origin: str) -> list[s
     first branch's.
 
     Raises:
-        MedrobustError: anything else is missing or of another shape; nothing was copied.
+        MedrobustError: anything else is missing or of another shape, or a value is not a
+            number; nothing was copied.
     """
+    _check_finite(tensors, origin)
     given = {_plain(name): tensor for name, tensor in tensors.items()}
     mine, notes, fitting = tensors_of(model), [], {}
     head = _head(mine)
@@ -124,6 +128,15 @@ def _tensors(model: DualBN, branch: str) -> dict[str, Tensor]:
     network = model.branch(branch)
     named = [*network.named_parameters(), *network.named_buffers()]
     return {name.removeprefix(_OWN): tensor for name, tensor in named}
+
+
+def _check_finite(tensors: dict[str, Tensor], origin: str) -> None:
+    odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if odd:
+        raise MedrobustError(
+            f"{origin}: expected finite weights, found NaN or infinity in {_few(sorted(odd))}; has "
+            "that training diverged? Take an earlier checkpoint"
+        )
 
 
 def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:

@@ -88,7 +88,7 @@ def test_the_words_of_data_sets() -> None:
     assert found[:4].tolist() == ["train", "val", "test", "val"]
     assert found[4:].isna().all()
     with pytest.raises(
-        MedrobustError, match=r"^column 'set', row 2: expected one of train, .*, found 'dev'$"
+        MedrobustError, match=r"^column 'set', data row 2: expected one of train, .*, found 'dev'$"
     ):
         canonical_splits(pd.Series(["train", "dev"]), "set")
 

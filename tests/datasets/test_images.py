@@ -138,7 +138,7 @@ def test_images_of_several_sizes_need_a_size(root: Path, tmp_path: Path) -> None
     [
         ("007,training,1,", "007,training,2,", "column 'ill', data row 1: expected 1, 0, true,"),
         ("TRUE", "maybe", "column 'ill', data row 3: expected 1, 0, true, false or empty, found"),
-        ("Train", "dev", "column 'set', row 2: expected one of train, training, val, valid,"),
+        ("Train", "dev", "column 'set', data row 2: expected one of train, training, val, valid,"),
         ("61", "061Y", "column 'age', data row 1: expected numbers or empty, found '061Y' (1 such"),
         ("a/1.png", "../1.png", "expected paths below the folder of images, found '../1.png'"),
         ("a/1.png", "/etc/1.png", "expected paths below the folder of images, found '/etc/1.png'"),

@@ -121,7 +121,7 @@ def test_the_marker_is_drawn_in_its_mask_at_the_patients_left_and_nowhere_else()
         plain, marked = source.read({**row, "marker": 0}), source.read({**row, "marker": 1})
         plate = masks(marked, "marker")["marker"]
         change = np.abs(marked.pixels[0].astype(float) - plain.pixels[0]) / plain.high
-        assert change[plate].min() > 0.02
+        assert change[plate].min() > 0.005
         assert change[plate].mean() > 0.2
         assert change[~binary_dilation(plate, np.ones((3, 3)))].max() == 0
         assert plate[:16, 48:].sum() == plate.sum() > 9
@@ -284,7 +284,7 @@ def test_unusual_sizes(size):
         assert all(mask.pixels.any() for mask in picture.masks)
 
 
-def test_nodules_are_12_to_30_mm_wide():
+def test_nodules_are_11_to_30_mm_wide():
     source = Phantom(images=40, size=128)
     for row in rows(source, 15):
         nodule = masks(source.read(with_only(row, "nodule")), "finding")["nodule"]

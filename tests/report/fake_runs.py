@@ -22,6 +22,7 @@ from medrobust.metrics import (
     write_metrics,
 )
 from medrobust.predictions import write_predictions
+from medrobust.report.gallery import file_name
 
 AWKWARD = "Mass <b>&co"
 FINDINGS = ("Effusion", "Nodule", AWKWARD)
@@ -316,7 +317,7 @@ def _write_maps(
     scale = np.abs(maps).reshape(len(maps), -1).max(axis=1)
     shaped = scale.reshape(-1, *[1] * (maps.ndim - 1))
     np.savez_compressed(
-        folder / f"{finding}.npz",
+        folder / f"{file_name(finding)}.npz",
         image_id=np.array(names, dtype=str),
         map=(maps / shaped).astype(np.float16),
         scale=(0.02 * scale).astype(np.float32),

@@ -19,7 +19,10 @@ from medrobust.errors import MedrobustError
 from medrobust.report import build_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
-SECTIONS = "summary warnings runs data results figures explanations gallery methods".split()
+SECTIONS = [
+    *("summary", "warnings", "runs", "data", "results"),
+    *("figures", "explanations", "gallery", "methods"),
+]
 
 
 class Outline(HTMLParser):
@@ -175,11 +178,12 @@ def test_a_run_without_later_stages(one_run: Callable, tmp_path: Path) -> None:
     (run / "DONE").unlink()
     warnings = build_report([run], tmp_path / "out.html")
     assert warnings == [
-        "dual, seed 0: training has not finished (no DONE).",
-        "dual, seed 0 has not been evaluated; run `medrobust evaluate`.",
+        "Training has not finished (no DONE): dual, seed 0.",
+        "Not evaluated yet, run `medrobust evaluate`: dual, seed 0.",
     ]
     page = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert outline(page).problems == []
+    assert "run <code>medrobust evaluate</code>: dual, seed 0." in page
     words = text_of(page)
     assert "There are no test results yet: run medrobust evaluate RUN ." in words
     assert "Saliency maps have not been scored: run medrobust explain RUN ." in words
@@ -238,7 +242,7 @@ def test_colour_images(tmp_path: Path) -> None:
 
 
 def test_no_run(tmp_path: Path) -> None:
-    with pytest.raises(MedrobustError, match="^expected at least one run directory, found none"):
+    with pytest.raises(MedrobustError, match=r"^expected at least one run directory, found none"):
         build_report([], tmp_path / "out.html")
     assert list(tmp_path.iterdir()) == []
 

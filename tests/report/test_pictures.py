@@ -28,7 +28,7 @@ def test_colour_pictures_are_indexed_and_close() -> None:
 def test_no_change_is_mid_grey_and_a_full_one_black_or_white() -> None:
     change = np.array([0, 4 / 255, -4 / 255, 2 / 255]).reshape(1, 2, 2)
     shown = np.asarray(opened(pictures.perturbation(change, 255 / 8)))
-    assert_allclose(shown, [[128, 255], [0, 191]], atol=3)
+    assert_allclose(shown, [[128, 255], [0, 191]], atol=5)  # in 31 levels
 
 
 def test_the_map_on_white_paper_is_the_diverging_map() -> None:

@@ -1,7 +1,5 @@
 """`medrobust prepare | train | evaluate | explain | report | demo`."""
 
-import errno
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +11,9 @@ from medrobust.cli import prepare
 from medrobust.cli.console import console, numbers, warn
 from medrobust.errors import MedrobustError
 from medrobust.progress import progress_bars
+
+_INTERRUPTED = 130
+"""The exit code Typer gives after Ctrl-C."""
 
 app = typer.Typer(
     help="Train, attack, explain and compare medical-image classifiers: standard, adversarial "
@@ -134,7 +135,7 @@ def explain(
     medrobust explain runs/pneumoniamnist-*
     """
     from medrobust.data.store import open_store
-    from medrobust.explain.run import explain as run_explanation
+    from medrobust.explain.stage import explain as run_explanation
     from medrobust.rundir import find_runs
 
     other = open_store(store) if store else None
@@ -188,19 +189,13 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
         app()
-    except MedrobustError as error:
-        _fail(error, debug)
-    except OSError as error:
-        if error.errno == errno.EPIPE:  # the reader of our output has gone
-            os._exit(1)
-        _fail(error, debug)
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on where it stopped")
-        sys.exit(130)
-
-
-def _fail(error: Exception, debug: bool) -> None:
-    if debug:
-        raise error
-    console.print(f"error: {error}", style="red")
-    sys.exit(1)
+    except (MedrobustError, OSError) as error:
+        if debug:
+            raise
+        text = " ".join(str(error).splitlines())  # of other packages' errors may be several
+        console.print(f"error: {text}", style="red")
+        sys.exit(1)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            console.print("interrupted; the same command goes on where it stopped")
+        raise

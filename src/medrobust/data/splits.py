@@ -70,8 +70,8 @@ def canonical_splits(values: "pd.Series[Any]", column: str) -> pd.Series:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise MedrobustError(
-            f"column {column!r}, row {row + 1}: expected one of {', '.join(SYNONYMS)} or empty, "
-            f"found {values.iloc[row]!r}"
+            f"column {column!r}, data row {row + 1}: expected one of {', '.join(SYNONYMS)} "
+            f"or empty, found {values.iloc[row]!r}"
         )
     return known.astype(object).where(~empty, np.nan)
 

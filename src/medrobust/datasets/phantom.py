@@ -31,6 +31,7 @@ CARD = Card(
 
 FINDINGS = ("nodule", "consolidation", "effusion", "pneumothorax", "cardiomegaly")
 SPLITS = {"train": 0.60, "val": 0.15, "test": 0.25}
+_COLUMNS = ("image_id", "patient_id", "split", "source", "file", "sex", "age", "view", "marker")
 _SEXES: dict[Any, Sex] = {"F": "F", "M": "M"}
 _VIEWS: dict[Any, View] = {"PA": "PA", "AP": "AP"}
 _MOST_IMAGES_PER_PATIENT = 4
@@ -94,18 +95,7 @@ class Phantom:
             for row in patient
         ]
         labels = [f"label:{finding}" for finding in self.findings]
-        first = [
-            "image_id",
-            "patient_id",
-            "split",
-            "source",
-            "file",
-            "sex",
-            "age",
-            "view",
-            "marker",
-        ]
-        return pd.DataFrame(rows)[[*first, *labels]]
+        return pd.DataFrame(rows)[[*_COLUMNS, *labels]]
 
     def read(self, row: Mapping[str, Any]) -> Picture:
         """Draw the image of a row of `index()`: (1, size, size) uint16, 12 bits, with masks.

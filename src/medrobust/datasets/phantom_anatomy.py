@@ -194,7 +194,7 @@ class Chest:
     def heart(self) -> Field:
         """(n, n) squared radius in the heart's ellipse: below 1 inside."""
         half, tilt = self.anatomy.half_width * self.ratio, self.anatomy.axis
-        short = 0.72 - 0.5 * max(0.0, self.ratio - 0.5)
+        short = 0.72 - 1.1 * max(0.0, self.ratio - 0.5)
         cos, sin = float(np.cos(tilt)), float(np.sin(tilt))
         long = half / float(np.hypot(cos, short * sin))
         drop = long * float(np.hypot(sin, short * cos))

@@ -61,20 +61,21 @@ def _centre(chest: Chest, across: float, down: float) -> tuple[float, float]:
 
 
 def nodules(seed: int, patient: int) -> tuple[Nodule, ...]:
-    """One nodule, or in three of ten patients two, 12 to 30 mm wide and away from the heart."""
+    """One nodule, or in three of ten patients two, 11 to 30 mm wide and away from the heart."""
     rng = generator(seed, "nodule", patient)
     side: Side = -1 if pneumothorax_side(seed, patient) == 1 else 1
     return tuple(_nodule(rng, side) for _ in range(1 + (rng.random() < 0.3)))
 
 
 def _nodule(rng: np.random.Generator, side: Side) -> Nodule:
-    lowest, medial = (0.44, 0.35) if side == 1 else (0.62, 0.25)
+    down = rng.uniform(0.18, 0.38 if side == 1 else 0.62)
+    beside_heart = down > (0.26 if side == 1 else 0.32)
     return Nodule(
         side=side,
-        across=rng.uniform(medial, 0.85),
-        down=rng.uniform(0.18, lowest),
-        radius=6 + 9 * rng.beta(2.2, 1.2),
-        density=rng.uniform(2.1, 3.0),
+        across=rng.uniform(0.55 if beside_heart else 0.3, 0.85),
+        down=down,
+        radius=5.5 + 9.5 * rng.beta(2, 1.4),
+        density=rng.uniform(1.8, 2.8),
         phase=(rng.uniform(0, 6.28), rng.uniform(0, 6.28), rng.uniform(0, 6.28)),
     )
 
@@ -104,16 +105,16 @@ class Consolidation:
         rng = np.random.default_rng(self.noise)
         right, down = chest.grid.x - self.side * x, chest.grid.y - y
         radius = np.hypot(right / self.half[0], down / self.half[1])
-        ragged = 1 - radius + 0.28 * texture(chest.grid, rng, 17)
+        ragged = 1.1 - radius + 0.26 * texture(chest.grid, rng, 17)
         patchy = 0.85 + 0.2 * texture(chest.grid, rng, 9)
-        bronchi = np.minimum(self._bronchi(chest, rng, x, y), 0.75)
-        amount: Field = smooth(ragged / 0.5) * np.clip(patchy, 0.4, 1) * (1 - bronchi)
+        bronchi = np.minimum(self._bronchi(chest, rng, x, y), 0.6)
+        amount: Field = smooth(ragged / 0.65) * np.clip(patchy, 0.4, 1) * (1 - bronchi)
         return amount * self.strength
 
     def _bronchi(self, chest: Chest, rng: np.random.Generator, x: float, y: float) -> Field:
         """Air-filled bronchi that fan out from the hilum's side, about 1 at their axes."""
         angle = 0.0 if self.side == 1 else np.pi
-        numbers = (self.side * (x - 0.7 * self.half[0]), y, angle, 0.6 * self.half[0], 5.0)
+        numbers = (self.side * (x - 0.7 * self.half[0]), y, angle, 0.6 * self.half[0], 4.0)
         lines = Lines(*(np.array([number], np.float32) for number in numbers))
         drawn = draw_lines(chest.grid, lines)
         for _ in range(2):
@@ -123,16 +124,16 @@ class Consolidation:
 
 
 def consolidation(seed: int, patient: int, image: int) -> Consolidation:
-    """A consolidation of 40 to 100 mm in any zone of either lung."""
+    """A consolidation of about 40 to 100 mm, on the left beside the heart."""
     rng = generator(seed, "consolidation", patient, image)
-    size, side, down = rng.uniform(27, 46), _side(rng), rng.uniform(0.26, 0.6)
-    beside_heart = side == 1 and down > 0.42
+    size, side, down = rng.uniform(28, 46), _side(rng), rng.uniform(0.26, 0.6)
+    nearest = 0.7 if side == 1 and down > 0.34 else 0.45
     return Consolidation(
         side=side,
-        across=rng.uniform(0.65, 0.8) if beside_heart else rng.uniform(0.4, 0.7),
+        across=rng.uniform(nearest, 0.82),
         down=down,
         half=(size * rng.uniform(0.8, 1.05), size * rng.uniform(0.9, 1.3)),
-        strength=rng.uniform(0.3, 0.75),
+        strength=rng.uniform(0.3, 0.7),
         noise=int(rng.integers(2**63)),
     )
 
@@ -157,7 +158,7 @@ class Effusion:
         if height == 0:
             return np.full_like(chest.grid.x, -100.0)
         wall = np.maximum(chest.wall, 0)
-        meniscus = 0.62 + 0.38 * np.exp(-wall / 22) - 0.004 * np.maximum(wall - 45, 0)
+        meniscus = 0.62 + 0.38 * np.exp(-wall / 22) - 0.003 * np.maximum(wall - 45, 0)
         below: Field = chest.grid.y - chest.angle + height * meniscus
         return below
 
@@ -165,7 +166,7 @@ class Effusion:
 def effusion(seed: int, patient: int, image: int) -> Effusion:
     """An effusion on one side or (one in four) both, from a blunted angle to a third of a lung."""
     rng = generator(seed, "effusion", patient, image)
-    first, second = (56 + 75 * rng.beta(1.1, 1.5) for _ in range(2))
+    first, second = (53 + 75 * rng.beta(1.1, 1.5) for _ in range(2))
     sides = rng.random()
     heights = (first if sides < 0.62 else 0.0, second if sides > 0.38 else 0.0)
     return Effusion(heights, rng.uniform(0.88, 0.99))
@@ -199,14 +200,14 @@ class Pneumothorax:
 
 
 def pneumothorax(seed: int, patient: int, image: int) -> Pneumothorax:
-    """A pneumothorax of 16 to 52 mm at the apex."""
+    """A pneumothorax of 22 to 54 mm at the apex."""
     rng = generator(seed, "pneumothorax", patient, image)
-    apical = 16 + 36 * rng.beta(1.2, 1.6)
+    apical = rng.uniform(22, 54)
     return Pneumothorax(
         side=pneumothorax_side(seed, patient),
         apical=apical,
         lateral=apical * rng.uniform(0.3, 0.7),
-        lucency=rng.uniform(0.45, 0.85),
+        lucency=rng.uniform(0.5, 0.95),
         line=rng.uniform(9, 18),
     )
 

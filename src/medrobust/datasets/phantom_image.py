@@ -76,7 +76,7 @@ def draw(scene: Scene, size: int) -> tuple[Field, tuple[Mask, ...]]:
     exposure = _draw_exposure(scene, size)
     grid, anatomy = exposure.grid, scene.anatomy
     heart = anatomy.enlarged_heart if "cardiomegaly" in scene.findings else anatomy.heart
-    chest = Chest(grid, anatomy, exposure.lift, heart * exposure.heart)
+    chest = Chest(grid, anatomy, exposure.lift, min(heart * exposure.heart, 0.67))
     changes = draw_findings(scene.seed, scene.patient, scene.image, chest, scene.findings)
     water, masks = _water(scene, chest, changes), _masks(scene, chest, changes)
     if not scene.marker:

@@ -1,10 +1,12 @@
 """Assembling the page."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
@@ -118,6 +120,11 @@ def _names(runs: Sequence[Run]) -> str:
     return enumeration(list(dict.fromkeys(run.name for run in runs)))
 
 
+def _code(sentence: str) -> Markup:
+    """Backticks as `<code>`, everything else escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704
+
+
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -127,4 +134,5 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["unbroken"] = unbroken
+    environment.filters["code"] = _code
     return environment

@@ -1,6 +1,7 @@
 """What a reader must be warned of before believing a number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -54,13 +55,16 @@ def _about_store(runs: Sequence[Run], store: Store | None, missing: str) -> Iter
 
 
 def _about_runs(runs: Sequence[Run]) -> Iterator[str]:
-    for run in runs:
-        if not run.finished:
-            yield f"{run.label}: training has not finished (no DONE)."
-        if run.metrics.empty:
-            yield f"{run.label} has not been evaluated; run `medrobust evaluate`."
-        if run.provenance.get("dirty"):
-            yield f"{run.label}: the code had uncommitted changes; its commit does not identify it."
+    checks: dict[str, Callable[[Run], Any]] = {
+        "Training has not finished (no DONE)": lambda run: not run.finished,
+        "Not evaluated yet, run `medrobust evaluate`": lambda run: run.metrics.empty,
+        "The code had uncommitted changes, so that its commit does not identify it": (
+            lambda run: run.provenance.get("dirty")
+        ),
+    }
+    for problem, has_it in checks.items():
+        if labels := [run.label for run in runs if has_it(run)]:
+            yield f"{problem}: {'; '.join(labels)}."
     commits = {str(run.provenance.get("commit") or "unknown")[:8] for run in runs}
     if len(commits) > 1:
         yield f"The runs come from different commits: {text.enumeration(sorted(commits))}."
@@ -89,7 +93,7 @@ def _about_finding(numbers: Numbers, finding: str) -> Iterator[str]:
     ]
     if not found:
         return
-    first = found[0]
+    first = next((e for e in found if not e.scorable), found[0])
     images = text.plural(int(first.n), "test image")
     if not first.scorable:
         yield (

@@ -148,7 +148,7 @@ def learning(title: str, epochs: Sequence[Epoch], looks: dict[str, Style]) -> by
     """Training loss above, validation AUROC below (filled marks: clean, open: attacked)."""
     figure = Figure(figsize=(4.0, 4.1))
     FigureCanvasSVG(figure)
-    _margins(figure, left=0.56, bottom=0.48, right=0.1, top=0.28)
+    _margins(figure, left=0.66, bottom=0.48, right=0.1, top=0.28)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     x = np.array([e.epoch for e in epochs], dtype=float)
     upper.plot(x, [e.train_loss for e in epochs], color=INK, linewidth=1.2)

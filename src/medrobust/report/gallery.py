@@ -134,13 +134,13 @@ def _seeds(runs: Iterable[Run]) -> str:
 def _load(numbers: Numbers, arm: Arm, style: Style, store: Store) -> _Shown:
     run = numbers.runs_of(arm)[0]
     folder = run.path / "explain" / "maps" / numbers.evaluation.store / arm.branch / METHOD
-    maps = {f: _read(folder / f"{_file_name(f)}.npz", "map") for f in store.findings}
+    maps = {f: _read(folder / f"{file_name(f)}.npz", "map") for f in store.findings}
     stem = numbers.stem(run, arm.branch, numbers.training) if numbers.training else ""
     attacked = _read(run.path / "adversarial" / f"{stem}.npz", "image")
     return _Shown(arm, run, style, {f: m for f, m in maps.items() if m}, attacked)
 
 
-def _file_name(finding: str) -> str:
+def file_name(finding: str) -> str:
     """As the explain stage names its files."""
     return "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in finding)
 
@@ -157,21 +157,20 @@ def _read(file: Path, name: str) -> Images:
 
 
 def _select(store: Store, split: str, shown: Sequence[_Shown]) -> dict[str, list[int]]:
-    """Finding -> rows; an image is shown once, for the first finding it can stand for."""
+    """Finding -> rows; findings take turns, and an image is shown for one of them only."""
     ids = store.table["image_id"].astype(str).to_numpy()
     left = gallery_rows(store, split).tolist() if shown else []
-    each = max(1, min(PER_FINDING, MOST_CASES // len(store.findings)))
-    chosen: dict[str, list[int]] = {}
-    for finding in store.findings[:MOST_CASES]:
-        rows = [
-            row
-            for row in left
-            if finding in positives(store, row)
-            and all(ids[row] in one.maps.get(finding, {}) for one in shown)
-        ][:each]
-        left = [row for row in left if row not in rows]
-        chosen |= {finding: rows} if rows else {}
-    return chosen
+    findings = store.findings[:MOST_CASES]
+    chosen: dict[str, list[int]] = {finding: [] for finding in findings}
+    for _ in range(max(1, min(PER_FINDING, MOST_CASES // len(findings)))):
+        for finding in findings:
+            for row in left:
+                mapped = all(ids[row] in one.maps.get(finding, {}) for one in shown)
+                if mapped and finding in positives(store, row):
+                    chosen[finding].append(row)
+                    left.remove(row)
+                    break
+    return {finding: rows for finding, rows in chosen.items() if rows}
 
 
 def _case(scene: _Scene, row: int, finding: str) -> Case:

@@ -85,7 +85,7 @@ def _cells(run: Run) -> list[Cell]:
     width = network.get("width")
     selected = run.selected
     commit = str(run.provenance.get("commit") or "")[:8] or text.DASH
-    dirty = "uncommitted changes" if run.provenance.get("dirty") else ""
+    dirty = "modified" if run.provenance.get("dirty") else ""
     return [
         Cell(run.regime),
         Cell(str(network.get("name", text.DASH)), f"width {width}" if width else ""),

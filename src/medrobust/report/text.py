@@ -63,7 +63,7 @@ def epsilon(eps: float, norm: str = "linf") -> str:
     """`4/255` where the radius is in grey levels, the plain number for other norms."""
     if norm not in ("", "linf"):
         return f"{eps:.4g} ({norm})"
-    return f"{255 * eps:.3g}/255"
+    return f"{255 * eps:.4g}/255"
 
 
 def duration(seconds: float | None) -> str:

@@ -18,9 +18,9 @@ from medrobust.evaluate import Track, choose_device
 from medrobust.explain.localisation import SCORES, centre_prior
 from medrobust.explain.saliency import gradient
 from medrobust.files import write_atomically, write_csv
-from medrobust.models import build_model, load_model
+from medrobust.models import load_model, untrained_like
 from medrobust.progress import Count
-from medrobust.rundir import RunDir
+from medrobust.rundir import RunDir, store_name
 
 COLUMNS = ["store", "split", "branch", "method", "finding", "image_id", "score", "value"]
 METHOD = "gradient"
@@ -48,18 +48,18 @@ def explain(
     Raises:
         MedrobustError: unknown finding, empty split, or a store that does not fit the model.
     """
-    store, config = store or run.training_store(), run.config()
+    store = store or run.training_store()
     model, _ = load_model(run, store, checkpoint)
-    untrained = build_model(config, run.training_store(), "untrained")
     where = choose_device(device)
     networks = {branch: model.branch(branch).to(where) for branch in model.branches}
-    fresh = untrained.branch(untrained.branches[0]).to(where)
-    job = _Job(run, store, split, where, batch_size)
-    tables = []
-    for finding in _chosen(store, findings):
+    fresh = untrained_like(networks[model.branches[0]], run.config(), store).to(where)
+    job = _Job(run, store, store_name(run, store), split, where, batch_size)
+    tables, chosen = [], _chosen(store, findings)
+    for finding in chosen:
         rows, truth = mapped_rows(store, split, finding), store.truth(finding)
-        done = track(len(rows) * (len(networks) + 1), f"{run.path}: maps of {finding}")
         scored = [int(row) for row in rows if row in truth]
+        total = len(rows) * len(networks) + len(scored)
+        done = track(total, f"{run.path}: maps of {finding}")
         for branch, network in networks.items():
             maps = job.maps(network, rows, finding, done)
             job.write_maps(maps, rows, branch, finding)
@@ -72,7 +72,8 @@ def explain(
         ):
             for branch in networks:
                 tables.append(job.scores(maps, truth, scored, branch, method, finding))
-    _merge_scores(run.explain / "scores.csv", pd.concat(tables, ignore_index=True), store, split)
+    scores = pd.concat(tables, ignore_index=True)
+    _merge_scores(run.explain / "scores.csv", scores, chosen, job)
 
 
 def mapped_rows(store: Store, split: str, finding: str) -> Rows:
@@ -89,6 +90,8 @@ def mapped_rows(store: Store, split: str, finding: str) -> Rows:
 class _Job:
     run: RunDir
     store: Store
+    name: str
+    """The store's, in paths and tables."""
     split: str
     device: torch.device
     batch_size: int
@@ -106,7 +109,7 @@ class _Job:
 
     def write_maps(self, maps: Maps, rows: Rows, branch: str, finding: str) -> None:
         """One file per finding, each map divided by its own largest |value|."""
-        folder = self.run.explain / "maps" / self.store.info.name / branch / METHOD
+        folder = self.run.explain / "maps" / self.name / branch / METHOD
         axes = tuple(range(1, maps.ndim))
         scale = np.abs(maps).max(axis=axes).astype(np.float32)
         divisor = np.where(scale > 0, scale, 1).reshape(-1, *[1] * len(axes))
@@ -130,7 +133,7 @@ class _Job:
         """Every score of every map against the image's mask; empty where not scorable."""
         ids = self.store.table["image_id"]
         found = [
-            (self.store.info.name, self.split, branch, method, finding, ids.iloc[row], name, value)
+            (self.name, self.split, branch, method, finding, ids.iloc[row], name, value)
             for row, saliency in zip(rows, maps, strict=True)
             for name, value in _scored(saliency, truth[row])
         ]
@@ -165,11 +168,11 @@ def _centre(store: Store, count: int) -> Maps:
     return np.broadcast_to(prior, (count, *prior.shape))
 
 
-def _merge_scores(path: Path, scores: pd.DataFrame, store: Store, split: str) -> None:
+def _merge_scores(path: Path, scores: pd.DataFrame, findings: list[str], job: _Job) -> None:
     """Replace the scores of this store, split and these findings; keep the others."""
     if path.is_file():
-        older = pd.read_csv(path, dtype={"image_id": str, "finding": str})
-        same = (older["store"] == store.info.name) & (older["split"] == split)
-        same &= older["finding"].isin(set(scores["finding"]))
+        older = pd.read_csv(path, dtype="str", keep_default_na=False)  # numbers stay as written
+        same = (older["store"] == job.name) & (older["split"] == job.split)
+        same &= older["finding"].isin(findings)
         scores = pd.concat([older[~same], scores], ignore_index=True)
     write_csv(path, scores)

@@ -1,0 +1,98 @@
+import base64
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_runs import EPS, FINDINGS, Workplace
+from numpy.testing import assert_allclose
+from PIL import Image
+
+from medrobust.data.cases import gallery_rows
+from medrobust.report.figures import styles
+from medrobust.report.gallery import Gallery, file_name, gallery
+from medrobust.report.numbers import Numbers
+from medrobust.report.predicted import Predicted
+from medrobust.report.text import number
+
+
+@pytest.fixture(scope="session")
+def shown(numbers: Numbers, workplace: Workplace) -> Gallery:
+    found = gallery(numbers, styles(numbers.arms), workplace.store, Predicted(numbers))
+    assert found is not None
+    return found
+
+
+def levels(uri: str) -> np.ndarray:
+    content = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(content)).convert("L"), dtype=float)
+
+
+def test_cases_are_gallery_rows_with_the_finding(shown: Gallery, workplace: Workplace) -> None:
+    store = workplace.store
+    ids = set(store.table["image_id"].iloc[gallery_rows(store, "test")])
+    cases = [case for cases in shown.cases.values() for case in cases]
+    assert list(shown.cases) == list(FINDINGS)
+    assert len({case.image_id for case in cases}) == len(cases)
+    assert all(2 <= len(of_one) <= 3 for of_one in shown.cases.values())
+    for case in cases:
+        assert case.image_id in ids
+        assert case.finding in case.labels
+        assert case.outline
+        assert [p.arm.label for p in case.panels] == [
+            "standard",
+            "adversarial",
+            "dual · clean branch",
+            "dual · adversarial branch",
+        ]
+
+
+def test_pictures_are_the_image_the_attack_and_the_change(
+    shown: Gallery, workplace: Workplace
+) -> None:
+    case = shown.cases["Nodule"][0]
+    row = workplace.store.table.index[workplace.store.table["image_id"] == case.image_id][0]
+    assert_allclose(levels(case.picture), workplace.store.images[row, 0])
+    attacked = levels(case.panels[0].attacked)
+    assert_allclose(np.abs(attacked - levels(case.picture)), 4, atol=0.5)
+    change = levels(case.panels[0].perturbation)
+    assert_allclose(np.sign(change - 127.5), np.sign(attacked - levels(case.picture)))
+    assert shown.gain == 31 == int(0.5 / EPS)
+
+
+def test_probabilities_are_those_predicted(shown: Gallery, numbers: Numbers) -> None:
+    case = shown.cases["Nodule"][0]
+    frame = Predicted(numbers).frame(numbers.runs[0], "single", numbers.conditions[0])
+    assert frame is not None
+    value = frame.set_index("image_id").loc[case.image_id, "Nodule"]
+    assert case.panels[0].clean_probability == number(float(value), 2)
+
+
+def test_the_first_seed_is_shown(shown: Gallery) -> None:
+    assert shown.seeds == "seed 0 of standard, adversarial and dual"
+    assert shown.shrunk == ""
+    assert not shown.volumes
+
+
+def test_file_names_are_those_of_the_explain_stage() -> None:
+    from medrobust.explain.stage import safe_name
+
+    for finding in (*FINDINGS, "Ödem (links)", "a_b-c.d", "x?y*z"):
+        assert file_name(finding) == safe_name(finding)
+
+
+def test_without_maps_there_is_no_gallery(numbers: Numbers, workplace: Workplace) -> None:
+    runs = [replace(run, path=run.path / "nowhere") for run in numbers.runs]
+    lost = Numbers(runs, numbers.evaluation)
+    assert gallery(lost, styles(lost.arms), workplace.store, Predicted(lost)) is None
+
+
+def test_many_pixels_are_averaged(
+    shown: Gallery, numbers: Numbers, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = sum(map(len, shown.cases.values())) * (1 + 3 * 4)
+    monkeypatch.setattr("medrobust.report.gallery.PIXELS", pictures * 20**2)
+    found = gallery(numbers, styles(numbers.arms), workplace.store, Predicted(numbers))
+    assert found is not None
+    assert found.shrunk == "20 of 40 pixels"
+    assert found.cases["Nodule"][0].width == 20
