@@ -69,4 +69,4 @@ def load(folder: Path, name: str) -> Checkpoint:
 
 def names(folder: Path) -> list[str]:
     """The checkpoints there are, by name."""
-    return sorted(path.stem for path in folder.glob("*.safetensors"))
+    return sorted(path.stem for path in folder.glob("[!.]*.safetensors"))

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from medrobust.errors import MedrobustError
 
@@ -50,6 +58,13 @@ class Network(Section):
     options: dict[str, Any] = {}
     initialise: Path | None = None
     """Earlier weights to start from: safetensors, or a `.pth` of tensors only."""
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if taken := {"channels", "outputs", "dimensions"} & options.keys():
+            raise ValueError(f"{min(taken)} follows from the store and can't be set")
+        return options
 
     def arguments(self) -> dict[str, Any]:
         """What the backbone's factory is called with."""
@@ -203,7 +218,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise MedrobustError(f"configuration: can't read {path} ({error.strerror})") from error
+        raise MedrobustError(
+            f"configuration: can't read {path} ({error.strerror}); give a YAML file such as those "
+            "in configs/"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = str(error).replace("\n", " ")
         raise MedrobustError(f"configuration: {path} is not YAML ({place})") from error

@@ -218,10 +218,14 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device
+        torch.zeros(1, device=name).item()  # some devices have a name but can't compute
     except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise MedrobustError(f"device {name!r} can't be used ({reason}); try cpu") from error
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise MedrobustError(
+            f"device: expected auto, cpu or another device of this machine, found {name!r}, "
+            f"which can't be used here ({reason})"
+        ) from error
+    return torch.device(name)
 
 
 def _conditions(config: Config, what: Evaluation, branches: Sequence[str]) -> Iterator[Condition]:

@@ -95,6 +95,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process had begun to write in this folder."""
+    for path in folder.glob(".*.partial*"):
+        path.unlink()
+
+
 def _sibling(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
 

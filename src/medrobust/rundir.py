@@ -133,6 +133,7 @@ def begin(run: RunDir, config: Config, store: Store, device: str) -> None:
         _check_same_settings(run, config)
         check_same_store(run, store)
         _note_resumption(run)
+        remove_partial(run.checkpoints)
         return
     if run.path.exists() and any(run.path.iterdir()):
         raise MedrobustError(

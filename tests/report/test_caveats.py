@@ -89,6 +89,11 @@ def test_what_the_store_says(found: list[Run], workplace: Workplace) -> None:
             {"n_positive": 76, "n": 80},
             "Nodule: only 76 positive of 80 test images; its intervals are rough.",
         ),
+        (
+            {"value": 1.0},
+            "Nodule is separated without error on clean images (standard, seed 0): the interval "
+            "has no width, which does not mean certainty.",
+        ),
     ],
 )
 def test_findings_with_too_few(

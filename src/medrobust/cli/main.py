@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from medrobust.cli import prepare
 from medrobust.cli.console import console, numbers, warn
 from medrobust.errors import MedrobustError
 from medrobust.progress import progress_bars
+
+if TYPE_CHECKING:
+    from medrobust.data.store import Store
+    from medrobust.rundir import RunDir
 
 _INTERRUPTED = 130
 """The exit code Typer gives after Ctrl-C."""
@@ -62,14 +66,14 @@ def train(
     from medrobust.config import load_config
     from medrobust.data.store import open_store
     from medrobust.rundir import run_directory
-    from medrobust.train import train as run_training
 
     resolved = load_config(config, settings or ())
-    run = run_directory(resolved, runs)
+    run, store = run_directory(resolved, runs), open_store(resolved.data.store)
+
+    from medrobust.train import train as run_training  # takes seconds: after all quick errors
+
     with progress_bars(console) as bars:
-        run_training(
-            resolved, open_store(resolved.data.store), run, say=console.print, track=bars.over
-        )
+        run_training(resolved, store, run, say=console.print, track=bars.over)
     typer.echo(run.path)
 
 
@@ -96,25 +100,25 @@ def evaluate(
     medrobust evaluate runs/pneumoniamnist-dual/0
     medrobust evaluate runs/pneumoniamnist-* --eps 2/255,4/255,8/255 --steps 50
     """
-    from medrobust.data.store import open_store
-    from medrobust.evaluate import Evaluation
-    from medrobust.evaluate import evaluate as run_evaluation
-    from medrobust.rundir import find_runs
-
     if branches not in ("own", "matrix"):
         raise MedrobustError(f"--branches: expected own or matrix, found {branches!r}")
+    radii = numbers(eps, "--eps") if eps else None
+    found, other = _open(runs, store)
+
+    from medrobust.evaluate import Evaluation
+    from medrobust.evaluate import evaluate as run_evaluation
+
     what = Evaluation(
         split=split,
         checkpoint=checkpoint,
         matrix=branches == "matrix",
-        eps=numbers(eps, "--eps") if eps else None,
+        eps=radii,
         steps=steps,
         restarts=restarts,
         batch_size=batch_size,
         device=device,
     )
-    other = open_store(store) if store else None
-    for run in find_runs(runs):
+    for run in found:
         with progress_bars(console) as bars:
             warn(run_evaluation(run, other, what, track=bars.start))
         typer.echo(run.metrics)
@@ -134,12 +138,11 @@ def explain(
     \b
     medrobust explain runs/pneumoniamnist-*
     """
-    from medrobust.data.store import open_store
-    from medrobust.explain.stage import explain as run_explanation
-    from medrobust.rundir import find_runs
+    found, other = _open(runs, store)
 
-    other = open_store(store) if store else None
-    for run in find_runs(runs):
+    from medrobust.explain.stage import explain as run_explanation
+
+    for run in found:
         with progress_bars(console) as bars:
             run_explanation(
                 run,
@@ -177,11 +180,21 @@ def demo(
     """Three regimes on generated radiographs, from nothing to demo/report.html, in minutes.
 
     What is there already is kept: a second call goes on where the first one stopped.
+
+    \b
+    medrobust demo --out demo
     """
     from medrobust.demo import run_demo
 
     with progress_bars(console) as bars:
         typer.echo(run_demo(out, bars, console.print))
+
+
+def _open(runs: list[Path], store: Path | None) -> "tuple[list[RunDir], Store | None]":
+    from medrobust.data.store import open_store
+    from medrobust.rundir import find_runs
+
+    return find_runs(runs), open_store(store) if store else None
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def _nodule(rng: np.random.Generator, side: Side) -> Nodule:
     beside_heart = down > (0.26 if side == 1 else 0.32)
     return Nodule(
         side=side,
-        across=rng.uniform(0.55 if beside_heart else 0.3, 0.85),
+        across=rng.uniform(0.58 if beside_heart else 0.45, 0.85),
         down=down,
         radius=5.5 + 9.5 * rng.beta(2, 1.4),
         density=rng.uniform(1.8, 2.8),
@@ -158,7 +158,7 @@ class Effusion:
         if height == 0:
             return np.full_like(chest.grid.x, -100.0)
         wall = np.maximum(chest.wall, 0)
-        meniscus = 0.62 + 0.38 * np.exp(-wall / 22) - 0.003 * np.maximum(wall - 45, 0)
+        meniscus = 0.62 + 0.38 * np.exp(-wall / 22) - 0.0018 * np.maximum(wall - 45, 0)
         below: Field = chest.grid.y - chest.angle + height * meniscus
         return below
 

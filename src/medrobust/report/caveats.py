@@ -85,25 +85,30 @@ def _about_numbers(numbers: Numbers) -> Iterator[str]:
 
 
 def _about_finding(numbers: Numbers, finding: str) -> Iterator[str]:
-    found = [
-        e
+    found = {
+        f"{arm.label}, seed {run.seed}": estimate
         for arm in numbers.arms
         for run in numbers.runs_of(arm)
-        if (e := numbers.get(run, arm.branch, CLEAN, finding)) is not None
-    ]
+        if (estimate := numbers.get(run, arm.branch, CLEAN, finding)) is not None
+    }
     if not found:
         return
-    first = next((e for e in found if not e.scorable), found[0])
-    images = text.plural(int(first.n), "test image")
-    if not first.scorable:
+    worst = next((e for e in found.values() if not e.scorable), next(iter(found.values())))
+    images = text.plural(int(worst.n), "test image")
+    if not worst.scorable:
         yield (
-            f"{finding} cannot be scored: {text.count(first.n_positive)} positive of {images} with "
+            f"{finding} cannot be scored: {text.count(worst.n_positive)} positive of {images} with "
             "a known label. The macro average leaves it out."
         )
-    elif min(first.n_positive, first.n - first.n_positive) < FEW:
+    elif min(worst.n_positive, worst.n - worst.n_positive) < FEW:
         yield (
-            f"{finding}: only {text.count(first.n_positive)} positive of {images}; its intervals "
+            f"{finding}: only {text.count(worst.n_positive)} positive of {images}; its intervals "
             "are rough."
+        )
+    if perfect := [who for who, estimate in found.items() if estimate.value in (0, 1)]:
+        yield (
+            f"{finding} is separated without error on clean images ({'; '.join(perfect)}): the "
+            "interval has no width, which does not mean certainty."
         )
 
 

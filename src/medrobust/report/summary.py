@@ -37,6 +37,7 @@ def headlines(found: Sequence[Difference]) -> list[str]:
         (False, ("dual", "clean"), "standard"),
         (False, ("adversarial", "single"), "standard"),
         (True, ("adversarial", "single"), "standard"),
+        (True, ("dual", "adv"), "standard"),
         (True, ("dual", "adv"), "adversarial"),
         (True, ("dual", "clean"), "adversarial"),
     ]

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medrobust.data.batches import (
+    channel_statistics,
+    load_images,
+    load_labels,
+    training_batches,
+)
+from medrobust.data.prepare import prepare
+from medrobust.data.store import Store
+from medrobust.datasets.arrays import Arrays
+
+
+def make(folder: Path, dtype: type = np.uint8) -> Store:
+    number = np.arange(30)
+    images = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (30, 6, 5)).astype(dtype)
+    labels = np.where(number == 4, np.nan, number % 2)
+    split = np.repeat([0, 1, 2], [20, 5, 5])
+    np.savez(folder / "a.npz", images=images, labels=labels, split=split)
+    bits = 16 if dtype == np.uint16 else 8
+    return prepare(Arrays(folder / "a.npz", split="split"), folder / "store", size=None, bits=bits)
+
+
+def batches(store: Store, **changes: object) -> list[list[int]]:
+    settings = {"batch_size": 6, "seed": 0, "device": torch.device("cpu"), "on_device": True}
+    made = training_batches(store, **(settings | changes))  # type: ignore[arg-type]
+    return [batch.rows.tolist() for batch in made.epoch(0)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_are_the_stores_integers_over_their_range(tmp_path: Path, dtype: type) -> None:
+    store = make(tmp_path, dtype)
+    rows = np.array([3, 1, 29])
+    found = load_images(store, rows, "cpu")
+    expected = store.images[rows].astype(np.float64) / np.iinfo(dtype).max
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-7)
+    assert found.dtype == torch.float32
+    labels = load_labels(store, np.array([4, 5]), "cpu")
+    assert torch.isnan(labels[0, 0])
+    assert labels[1, 0] == 1
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_an_epoch_is_an_order_of_the_training_images(tmp_path: Path, on_device: bool) -> None:
+    store = make(tmp_path)
+    made = training_batches(
+        store, batch_size=6, seed=0, device=torch.device("cpu"), on_device=on_device
+    )
+    assert len(made) == 3  # 2 of 20 images are left out
+    seen: set[int] = set()
+    for epoch in range(6):
+        rows = torch.cat([batch.rows for batch in made.epoch(epoch)]).tolist()
+        assert len(set(rows)) == 18
+        seen |= set(rows)
+    assert seen == set(store.rows("train").tolist())
+    batch = next(made.epoch(0))
+    torch.testing.assert_close(batch.images, load_images(store, batch.rows.numpy(), "cpu"))
+    torch.testing.assert_close(
+        batch.labels, load_labels(store, batch.rows.numpy(), "cpu"), equal_nan=True
+    )
+
+
+def test_order_depends_on_seed_and_epoch_only(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    assert batches(store) == batches(store, on_device=False)
+    assert batches(store) != batches(store, seed=1)
+    made = training_batches(store, batch_size=6, seed=0, device=torch.device("cpu"), on_device=True)
+    one, two = (next(made.epoch(epoch)) for epoch in (0, 1))
+    assert one.rows.tolist() != two.rows.tolist()
+    flat = [row for batch in batches(store) for row in batch]
+    assert flat == [row for batch in batches(store, batch_size=9) for row in batch]
+
+
+def test_an_images_attack_key_does_not_depend_on_its_batch(tmp_path: Path) -> None:
+    store = make(tmp_path)
+
+    def keys(size: int, epoch: int) -> dict[int, int]:
+        made = training_batches(
+            store, batch_size=size, seed=0, device=torch.device("cpu"), on_device=True
+        )
+        pairs = [(batch.rows.tolist(), batch.keys.tolist()) for batch in made.epoch(epoch)]
+        return {row: key for rows, found in pairs for row, key in zip(rows, found, strict=True)}
+
+    small, large = keys(4, 0), keys(10, 0)
+    assert all(small[row] == large[row] for row in small.keys() & large.keys())
+    assert small[next(iter(small))] != keys(4, 1).get(next(iter(small)))
+
+
+def test_processes_share_every_batch(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    shares = [batches(store, rank=rank, world_size=2) for rank in (0, 1)]
+    for whole, one, other in zip(batches(store), *shares, strict=True):
+        assert sorted(one + other) == sorted(whole)
+        assert len(one) == len(other) == 3
+
+
+def test_a_split_smaller_than_a_batch_is_one_batch(tmp_path: Path) -> None:
+    assert [len(batch) for batch in batches(make(tmp_path), batch_size=64)] == [20]
+
+
+def test_channel_statistics(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    mean, spread = channel_statistics(store, store.rows("train"))
+    values = store.images[:20].astype(float) / 255
+    assert mean == pytest.approx([values.mean()], abs=1e-6)
+    assert spread == pytest.approx([values.std(ddof=1)], abs=1e-6)
