@@ -22,6 +22,7 @@ from medrobust.errors import MedrobustError
 from medrobust.models import load_model
 from medrobust.rundir import RunDir
 from medrobust.train import train
+from medrobust.validation import Validation
 
 GOLDEN = Path(__file__).parent / "golden" / "dual_losses.json"
 EPOCHS, STEPS_PER_EPOCH = 4, 4
@@ -246,15 +247,27 @@ def test_test_images_are_never_touched(
     assert touched.isdisjoint(store.rows("test").tolist())
 
 
-def test_early_stopping(store: Store, tmp_path: Path) -> None:
-    # A rate of nearly 0: no epoch is better than the first by AUROC; the loss breaks ties.
-    config = settings(
-        store, train__lr=1e-12, train__patience=2, train__epochs=9, train__ema="null",
-        train__schedule="constant", train__bn_momentum=1e-6,
-    )  # fmt: skip
-    lines = comparable_log(finished(config, store, tmp_path / "run"))
-    assert len(lines) < 9
-    assert [line["best"] for line in lines[-2:]] == [False, False]
+def test_early_stopping(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.8, 0.8, 0.7, 0.9, 0.95])
+    monkeypatch.setattr(
+        "medrobust.train.validate", lambda *_: Validation({"clean": {}}, 1.0, next(scores))
+    )
+    config = settings(store, train__patience=2, train__epochs=6)
+    run = finished(config, store, tmp_path / "run")
+    assert [line["best"] for line in comparable_log(run)] == [True, True, False, False]
+    assert checkpoints.load(run.checkpoints, "best").state["epoch"] == 2
+    assert run.is_done
+
+
+def test_of_equal_scores_the_lower_loss_is_better(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([0.5, 0.4, 0.45])
+    monkeypatch.setattr(
+        "medrobust.train.validate", lambda *_: Validation({"clean": {}}, next(losses), 1.0)
+    )
+    run = finished(settings(store, train__epochs=3), store, tmp_path / "run")
+    assert [line["best"] for line in comparable_log(run)] == [True, True, False]
 
 
 def test_seeds_differ_and_repeat(store: Store, tmp_path: Path) -> None:

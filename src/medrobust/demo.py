@@ -22,7 +22,7 @@ IMAGES, SIZE = 1600, 64
 SETTINGS: dict[str, Any] = {
     "network": {"name": "small", "width": 16, "stem_stride": 2},
     "attack": {"name": "pgd", "norm": "linf", "eps": "2/255", "steps": 2},
-    "train": {"epochs": 20, "batch_size": 32, "lr": 5e-3, "validation_steps": 3},
+    "train": {"epochs": 30, "batch_size": 32, "lr": 5e-3, "validation_steps": 3},
     "evaluate": {"eps": ["1/255", "2/255", "4/255"], "steps": 10},
 }
 

@@ -16,7 +16,7 @@ import medrobust
 from medrobust.config import Config, dump_config, load_config
 from medrobust.data.store import Store, open_store
 from medrobust.errors import MedrobustError
-from medrobust.files import new_folder, write_json, write_text
+from medrobust.files import new_folder, remove_partial, write_json, write_text
 
 _PACKAGES = ("torch", "monai", "lightning", "numpy", "scipy", "pandas", "pillow", "safetensors")
 _FREE = ("evaluate", "data", "train.accelerator", "train.devices")

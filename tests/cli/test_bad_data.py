@@ -67,7 +67,8 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "missing image": (
         lambda images: (images / "3.png").unlink(),
-        "1 of the first 4 images cannot be used, more than 1.00% of 20: there is no such file (3.png)",
+        "1 of the first 4 images cannot be used, more than 1.00% of 20: there is no such "
+        "file (3.png)",
     ),
     "truncated image": (
         truncate,

@@ -71,7 +71,7 @@ def test_tutorial_at_full_size_shows_what_it_says(tmp_path):
     assert clean["dual clean"] > clean["adversarial single"] + 0.05
     assert all(abs(noise[branch] - clean[branch]) < 0.02 for branch in clean)
     assert clean["standard single"] - attacked["standard single"] > 0.2
-    assert strong["standard single"] < 0.55
+    assert strong["standard single"] < 0.5
     assert attacked["dual adv"] == max(attacked.values())
     assert clean["adversarial single"] - attacked["adversarial single"] < 0.12
     hits = hit_rates(tmp_path)

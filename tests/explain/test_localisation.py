@@ -109,6 +109,19 @@ def test_centre_prior_by_hand() -> None:
     np.testing.assert_allclose(prior, prior[::-1, ::-1])
 
 
+@pytest.mark.parametrize("side", [28, 64, 224])
+def test_the_centre_of_an_even_image_is_four_pixels(side: int) -> None:
+    prior = centre_prior((side, side)).astype(np.float32)
+    middle = (side // 2 - 1, side // 2)
+    inside = mask(*((y, x) for y in middle for x in middle), shape=prior.shape)
+    assert (prior[inside] == prior.max()).all()
+    assert hit_rate(prior, inside) == 1
+
+
+def test_centre_prior_of_a_single_pixel() -> None:
+    assert centre_prior((1, 1)) == 1
+
+
 def test_centre_prior_of_a_volume() -> None:
     prior = centre_prior((3, 5, 7))
     assert prior.shape == (3, 5, 7)

@@ -35,10 +35,14 @@ SCORES = {"hit_rate": hit_rate, "mass_accuracy": mass_accuracy}
 
 def centre_prior(shape: tuple[int, ...]) -> Map:
     """A Gaussian in the image's middle, of a quarter of each side: looks at no image at all."""
-    axes = [np.linspace(-0.5, 0.5, length) for length in shape]
-    squares = [(axis / 0.25) ** 2 for axis in axes]
+    squares = [(_from_middle(length) / 0.25) ** 2 for length in shape]
     total: Map = sum(np.ix_(*squares))  # type: ignore[assignment]
     return np.exp(-total / 2)
+
+
+def _from_middle(length: int) -> NDArray[np.float64]:
+    """Each pixel's distance in sides of the image; equal to the bit on both sides: ties count."""
+    return np.abs(2 * np.arange(length) - (length - 1)) / max(1, 2 * (length - 1))
 
 
 def _is_scorable(saliency: Map, mask: Mask) -> bool:
