@@ -7,6 +7,7 @@ import pytest
 
 from medrobust.errors import MedrobustError
 from medrobust.files import (
+    file_name,
     new_folder,
     sha256_of,
     write_atomically,
@@ -116,3 +117,8 @@ def test_a_file_is_never_replaced_by_a_folder(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc" * 100_000)
     assert sha256_of(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_names_that_are_no_file_names() -> None:
+    assert file_name("Pleural thickening_2.b-c") == "Pleural thickening_2.b-c"
+    assert file_name('a?b*c"d<e|f') == "a_b_c_d_e_f"

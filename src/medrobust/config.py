@@ -52,10 +52,15 @@ class Network(Section):
     """The backbone; what is not named here goes in `options` to one's own factory."""
 
     name: str = "resnet50"
+    """`small`, `resnet18`, `resnet34`, `resnet50`, `densenet121`, or `package.module:factory`."""
     width: int | None = Field(None, ge=1)
+    """Channels of the first stage; the backbone's own default if not given."""
     stem_stride: int | None = Field(None, ge=1, le=4)
+    """Stride of the first convolution; not for `densenet121`."""
     stem_pool: bool | None = None
+    """Max pooling after the first convolution; only for `resnet…`."""
     options: dict[str, Any] = {}
+    """Further arguments of one's own factory."""
     initialise: Path | None = None
     """Earlier weights to start from: safetensors, or a `.pth` of tensors only."""
 
@@ -76,13 +81,17 @@ class AttackSettings(Section):
     """The attack of training, and the ball of everything that follows."""
 
     name: Literal["pgd", "fgsm", "n-fgsm"] = "pgd"
+    """The attack of training; evaluation always uses PGD."""
     norm: Literal["linf", "l2"] = "linf"
+    """`linf`: largest change of a pixel; `l2`: Euclidean length over all pixels."""
     eps: Number = Field(0.005, ge=0)
     """Radius in units of the image's range [0, 1]."""
     steps: int = Field(10, ge=1)
+    """PGD steps in training."""
     step_size: Number | None = Field(None, gt=0)
     """2.5 · eps / steps if not given."""
     restarts: int = Field(1, ge=1)
+    """PGD restarts in training."""
     noise: float = Field(2.0, ge=0)
     """Of n-fgsm: the start's radius in units of eps."""
 
@@ -108,15 +117,20 @@ class Train(Section):
     """How the weights are found."""
 
     epochs: int = Field(100, ge=1)
+    """Passes over the training split."""
     batch_size: int = Field(64, ge=2)
     """Images of a step, over all devices together."""
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    """`sgd` is with Nesterov momentum."""
     lr: Number = Field(1e-3, gt=0)
+    """The (largest) learning rate."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Of sgd."""
     weight_decay: Number = Field(5e-4, ge=0)
     """Of matrices and filters; norms and biases have none."""
     schedule: Literal["one-cycle", "cosine", "multistep", "constant"] = "one-cycle"
+    """`one-cycle`: up from a 25th over the first 30 %, then down to a 10,000th; `cosine`: down to
+    a 10,000th; `multistep`: see `milestones`."""
     milestones: tuple[int, ...] = (100, 200)
     """Of multistep: the epochs after which the learning rate falls to a tenth."""
     gradient_clip: float | None = Field(1.0, gt=0)
@@ -124,8 +138,10 @@ class Train(Section):
     ema: float | None = Field(0.995, gt=0, lt=1)
     """Decay of the running average of weights that is validated and deployed."""
     bn_momentum: float = Field(0.1, gt=0, le=1)
+    """Of every batch norm's running statistics, in all regimes alike."""
     select: Literal["auto", "clean", "robust", "mean", "last"] = "auto"
-    """Validation AUROC that picks the best checkpoint: auto = robust (standard regime: clean)."""
+    """Validation AUROC that picks the best checkpoint: auto = robust where an attack
+    trains, else clean."""
     patience: int | None = Field(None, ge=1)
     """Stop after so many epochs without a better score."""
     validation_steps: int = Field(10, ge=1)
@@ -133,9 +149,13 @@ class Train(Section):
     keep_every: int | None = Field(None, ge=1)
     """Epochs between kept checkpoints; about ten over a run if not given."""
     precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Of the network's own arithmetic; losses are in float32 or better."""
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    """`auto` takes a GPU where there is one."""
     devices: int = Field(1, ge=1)
+    """Devices that share every batch."""
     tensorboard: bool = False
+    """Also write TensorBoard files; needs `pip install 'medrobust[track]'`."""
 
 
 class Evaluate(Section):
@@ -144,8 +164,11 @@ class Evaluate(Section):
     eps: tuple[Number, ...] | None = None
     """½, 1 and 2 times the training radius if not given."""
     steps: int = Field(20, ge=1)
+    """PGD steps."""
     restarts: int = Field(1, ge=1)
+    """PGD restarts; each image keeps the one of highest loss."""
     batch_size: int = Field(256, ge=1)
+    """Images at a time, here and in validation; it changes results by rounding only."""
     redraws: int = Field(10_000, ge=100)
     """Of the patient-clustered bootstrap."""
 
@@ -156,7 +179,9 @@ class Config(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The run is written to `runs/<name>/<seed>/`."""
     regime: Literal["standard", "adversarial", "dual", "noise"]
+    """What is trained on what; see the design."""
     seed: int = 0
+    """Of everything random: weights, order, augmentation, attack starts, bootstrap."""
     data: Data
     network: Network = Network()
     attack: AttackSettings = AttackSettings()

@@ -89,6 +89,11 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
+def file_name(finding: str) -> str:
+    """A finding's name as a file name, without a suffix."""
+    return "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in finding)
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as file:

@@ -79,14 +79,16 @@ def load_model(run: RunDir, store: Store, checkpoint: str = "best") -> tuple[Dua
         _classifier(config, store, flat, [1.0] * len(flat)),
         BRANCHES[config.regime],
     )
-    tensors = weights_only(saved.tensors)
+    tensors = deployed(saved.tensors)
     load_tensors(model, tensors, f"{run.checkpoints}/{checkpoint}.safetensors")
     return model.eval(), digest(tensors)
 
 
-def weights_only(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Without the optimiser's state and the running averages that `last` also holds."""
-    return {n: t for n, t in tensors.items() if not n.startswith(("ema/", "optimiser/"))}
+def deployed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights to use: of `last` the running average, where there is one."""
+    average = {n.removeprefix("ema/"): t for n, t in tensors.items() if n.startswith("ema/")}
+    plain = {n: t for n, t in tensors.items() if not n.startswith(("ema/", "optimiser/"))}
+    return average or plain
 
 
 def describe(store: Store) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
 from medrobust.explain.localisation import SCORES, centre_prior
 from medrobust.explain.saliency import gradient
-from medrobust.explain.stage import COLUMNS, explain, mapped_rows, safe_name
+from medrobust.explain.stage import COLUMNS, explain, mapped_rows
 from medrobust.models import load_model, untrained_like
 from medrobust.rundir import RunDir
 
@@ -260,11 +260,6 @@ def test_unknown_finding(dual_run: RunDir) -> None:
     with pytest.raises(MedrobustError, match=r"^finding: expected some of nodule, .+'hernia'$"):
         explain(dual_run, findings=["nodule", "hernia"])
     assert not dual_run.explain.exists()
-
-
-def test_names_that_are_no_file_names() -> None:
-    assert safe_name("Pleural thickening_2.b-c") == "Pleural thickening_2.b-c"
-    assert safe_name('a?b*c"d<e|f') == "a_b_c_d_e_f"
 
 
 def replace_images(images: np.ndarray) -> Store:

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from medrobust.data.prepare import prepare
 from medrobust.data.source import Card, Mask, Picture
 from medrobust.data.store import Store
+from medrobust.files import file_name
 from medrobust.metrics import (
     choose_thresholds,
     score_predictions,
@@ -22,7 +23,6 @@ from medrobust.metrics import (
     write_metrics,
 )
 from medrobust.predictions import write_predictions
-from medrobust.report.gallery import file_name
 
 AWKWARD = "Mass <b>&co"
 FINDINGS = ("Effusion", "Nodule", AWKWARD)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from medrobust.data.cases import gallery_rows
 from medrobust.report.figures import styles
-from medrobust.report.gallery import Gallery, file_name, gallery
+from medrobust.report.gallery import Gallery, gallery
 from medrobust.report.numbers import Numbers
 from medrobust.report.predicted import Predicted
 from medrobust.report.text import number
@@ -72,13 +72,6 @@ def test_the_first_seed_is_shown(shown: Gallery) -> None:
     assert shown.seeds == "seed 0 of standard, adversarial and dual"
     assert shown.shrunk == ""
     assert not shown.volumes
-
-
-def test_file_names_are_those_of_the_explain_stage() -> None:
-    from medrobust.explain.stage import safe_name
-
-    for finding in (*FINDINGS, "Ödem (links)", "a_b-c.d", "x?y*z"):
-        assert file_name(finding) == safe_name(finding)
 
 
 def test_without_maps_there_is_no_gallery(numbers: Numbers, workplace: Workplace) -> None:

@@ -91,7 +91,7 @@ def evaluate(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="PGD steps.")] = None,
     restarts: Annotated[int | None, typer.Option(min=1, help="PGD restarts.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
     device: Device = "auto",
 ) -> None:
     """Predict clean and attacked images; write predictions and metrics.csv with intervals.

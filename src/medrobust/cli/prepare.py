@@ -28,6 +28,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an older s
 Window = Annotated[
     tuple[float, float] | None, typer.Option(help="Native values that become 0 and 1.")
 ]
+Name = Annotated[
+    str | None, typer.Option(help="What reports call the data; the file's name if not given.")
+]
 Exclusive = Annotated[bool, typer.Option("--exclusive", help="Labels exclude each other.")]
 
 
@@ -88,6 +91,7 @@ def images_(
     metadata: Annotated[
         list[str] | None, typer.Option(help="NAME=COLUMN to keep, such as age=Age; repeat.")
     ] = None,
+    name: Name = None,
     exclusive: Exclusive = False,
     window: Window = None,
     size: Size = None,
@@ -125,6 +129,7 @@ def images_(
         seed=seed,
         max_rejects=max_rejects,
         overwrite=overwrite,
+        name=name,
     )
 
 
@@ -139,6 +144,7 @@ def arrays(
     finding: Annotated[
         list[str] | None, typer.Option(help="Name of a label column; repeat, in order.")
     ] = None,
+    name: Name = None,
     exclusive: Exclusive = False,
     window: Window = None,
     size: Size = None,
@@ -164,7 +170,7 @@ def arrays(
         window=window,
         task="exclusive" if exclusive else None,
     )
-    _make(source, out, size=size, bits=bits, seed=seed, overwrite=overwrite)
+    _make(source, out, size=size, bits=bits, seed=seed, overwrite=overwrite, name=name)
 
 
 def _make(source: "Source", out: Path, *, bits: int, **options: Any) -> None:

@@ -1,6 +1,7 @@
 """From a data set to a store: index, verify, split, convert, write."""
 
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from medrobust import __version__
 from medrobust.data.convert import Converted, Progress, Settings, convert_images
-from medrobust.data.source import Source
+from medrobust.data.source import Card, Source, Task
 from medrobust.data.splits import SPLITS, Fractions, assign_splits
 from medrobust.data.store import VERSION, Store, StoreInfo, combined_checksum, open_store
 from medrobust.data.table import GEOMETRY, label_columns, verify
@@ -34,16 +35,19 @@ def prepare(
     duplicates: Literal["report", "refuse"] = "report",
     progress: Progress | None = None,
     overwrite: bool = False,
+    name: str | None = None,
 ) -> Store:
     """Write the store of a data set to the folder `out` and open it; see `convert.Settings`.
 
     `progress` is called with (images read, images in all) after each image. `overwrite`
-    replaces an older store at `out`, only once the new one is complete.
+    replaces an older store at `out`, only once the new one is complete. `name` is what files of
+    predictions and reports call the store; the data set's own name if not given.
 
     Raises `MedrobustError` when the table or the images do not pass, or the disk is full;
     nothing is left behind then.
     """
     settings = Settings(size, bits, keep_aspect, splits, seed, max_rejects, duplicates)
+    card = _card(source, name)
     _refuse_foreign(out, overwrite)
     table = source.index().reset_index(drop=True)
     patients, warnings = _fill_patients(table)
@@ -63,7 +67,9 @@ def prepare(
             "rejects": len(rejects),
             "duplicate_groups": copies["group"].nunique(),
         }
-        info = _info(source, settings, stored, converted.shape, patients, counts, warnings, folder)
+        info = _info(
+            card, source.task, settings, stored, converted.shape, patients, counts, warnings, folder
+        )
         write_json(folder / "store.json", info.model_dump(mode="json"))
     return open_store(out)
 
@@ -137,8 +143,17 @@ def _counts(stored: pd.DataFrame) -> dict[str, int]:
     return {"images": len(stored), "patients": stored["patient_id"].nunique(), **per_split}
 
 
+def _card(source: Source, name: str | None) -> Card:
+    if name is None:
+        return source.card
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise MedrobustError(f"name: expected letters, digits, - and _, found {name!r}")
+    return replace(source.card, name=name)
+
+
 def _info(
-    source: Source,
+    card: Card,
+    task: Task,
     settings: Settings,
     stored: pd.DataFrame,
     shape: tuple[int, ...],
@@ -152,8 +167,8 @@ def _info(
     return StoreInfo(
         version=VERSION,
         medrobust=__version__,
-        **asdict(source.card),
-        task=source.task,
+        **asdict(card),
+        task=task,
         patients=patients,
         channels=shape[0],
         size=shape[1:],

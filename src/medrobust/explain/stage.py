@@ -17,7 +17,7 @@ from medrobust.errors import MedrobustError
 from medrobust.evaluate import Track, choose_device
 from medrobust.explain.localisation import SCORES, centre_prior
 from medrobust.explain.saliency import gradient
-from medrobust.files import write_atomically, write_csv
+from medrobust.files import file_name, write_atomically, write_csv
 from medrobust.models import load_model, untrained_like
 from medrobust.progress import Count
 from medrobust.rundir import RunDir, store_name
@@ -113,7 +113,7 @@ class _Job:
         axes = tuple(range(1, maps.ndim))
         scale = np.abs(maps).max(axis=axes).astype(np.float32)
         divisor = np.where(scale > 0, scale, 1).reshape(-1, *[1] * len(axes))
-        with write_atomically(folder / f"{safe_name(finding)}.npz") as temporary:
+        with write_atomically(folder / f"{file_name(finding)}.npz") as temporary:
             np.savez_compressed(
                 temporary,
                 image_id=self.store.table["image_id"].iloc[rows].to_numpy(str),
@@ -138,11 +138,6 @@ class _Job:
             for name, value in _scored(saliency, truth[row])
         ]
         return pd.DataFrame(found, columns=COLUMNS)
-
-
-def safe_name(finding: str) -> str:
-    """A finding's name as a file name."""
-    return "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in finding)
 
 
 def _scored(saliency: Maps, mask: NDArray[np.bool_]) -> Iterator[tuple[str, float]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
+from medrobust.files import file_name
 from medrobust.report import pictures, text
 from medrobust.report.card import image, positives
 from medrobust.report.figures import Style
@@ -138,11 +139,6 @@ def _load(numbers: Numbers, arm: Arm, style: Style, store: Store) -> _Shown:
     stem = numbers.stem(run, arm.branch, numbers.training) if numbers.training else ""
     attacked = _read(run.path / "adversarial" / f"{stem}.npz", "image")
     return _Shown(arm, run, style, {f: m for f, m in maps.items() if m}, attacked)
-
-
-def file_name(finding: str) -> str:
-    """As the explain stage names its files."""
-    return "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in finding)
 
 
 def _read(file: Path, name: str) -> Images:
