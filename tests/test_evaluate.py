@@ -120,16 +120,17 @@ class TestPredictions:
         assert clean == nothing | {"name": "", "norm": "", "eps": 0.0}
         assert noise == nothing | {"name": "noise-control", "norm": "linf", "eps": EPS}
 
-    def test_of_last_the_weights_are_hashed_without_the_optimiser(
+    def test_of_last_the_running_average_is_what_predicts(
         self, dual_run: RunDir, copy_of: Copy
     ) -> None:
         run = copy_of(dual_run)
         evaluate(run, what=Evaluation(checkpoint="last", eps=()))
         _, (_, sidecar) = next(predictions(run))
         tensors = checkpoints.load(run.checkpoints, "last").tensors
-        assert any(name.startswith("optimiser/") for name in tensors)
-        own = {n: t for n, t in tensors.items() if not n.startswith(("optimiser/", "ema/"))}
-        assert sidecar["weights"] == digest(own)
+        average = {n.removeprefix("ema/"): t for n, t in tensors.items() if n.startswith("ema/")}
+        assert sidecar["weights"] == digest(average)
+        best = checkpoints.load(run.checkpoints, "best").tensors  # of the same, only epoch
+        assert sidecar["weights"] == digest(best)
 
     def test_they_depend_neither_on_batches_nor_on_other_images(
         self, dual_run: RunDir, copy_of: Copy, tiny_store: Store, evaluated_run: RunDir
