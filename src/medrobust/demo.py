@@ -21,9 +21,9 @@ IMAGES, SIZE = 1600, 64
 
 SETTINGS: dict[str, Any] = {
     "network": {"name": "small", "width": 16, "stem_stride": 2},
-    "attack": {"name": "pgd", "norm": "linf", "eps": "2/255", "steps": 2},
-    "train": {"epochs": 30, "batch_size": 32, "lr": 5e-3, "validation_steps": 3},
-    "evaluate": {"eps": ["1/255", "2/255", "4/255"], "steps": 10},
+    "attack": {"name": "pgd", "norm": "linf", "eps": 0.005, "steps": 2},
+    "train": {"epochs": 24, "batch_size": 32, "lr": 5e-3, "validation_steps": 3},
+    "evaluate": {"eps": [0.0025, 0.005, 0.01], "steps": 10},
 }
 
 

@@ -22,7 +22,7 @@ from medrobust.randomness import image_keys, key, seeded
 from medrobust.regimes import REGIMES, Batch
 from medrobust.rundir import RunDir, begin, finish
 from medrobust.state import State, restore, save
-from medrobust.validation import Validation, validate
+from medrobust.validation import Validation, check_selectable, validate
 from medrobust.weights import initialise, read_tensors
 
 Say = Callable[[str], None]
@@ -150,7 +150,7 @@ def _check_finite(loss: Tensor, step: _Step) -> None:
 def _set_up(fabric: Fabric, config: Config, store: Store, run: RunDir, say: Say) -> _Step:
     """The model and optimiser on their device: fresh, or as the last checkpoint left them."""
     model = build_model(config, store)
-    store.rows("val")  # must not be empty; better said before than after an epoch
+    check_selectable(store)  # better said before than after an epoch
     if config.network.initialise:
         path = config.network.initialise
         for note in initialise(model, read_tensors(path), str(path)):
@@ -206,9 +206,16 @@ def _fabric(config: Config) -> Fabric:
             f"train.accelerator={settings.accelerator}: no CUDA device was found; "
             "use train.accelerator=auto or cpu"
         )
-    return Fabric(
-        accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision
-    )
+    try:
+        return Fabric(
+            accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise MedrobustError(
+            f"train.accelerator={settings.accelerator}, train.devices={settings.devices}: can't "
+            f"be used here ({reason}); try train.accelerator=cpu"
+        ) from error
 
 
 def _device_name(device: torch.device) -> str:

@@ -42,7 +42,7 @@ def validate(
     """AUROC of every branch on clean images and of the robust branch under PGD.
 
     Raises:
-        MedrobustError: no finding has both positives and negatives in the split.
+        MedrobustError: the logits are not finite: training has diverged.
     """
     loss, rows = loss_for(store.info.task), store.rows("val")
     labels = load_labels(store, rows, "cpu")
@@ -59,6 +59,7 @@ def validate(
             found["pgd"] = logits_of(
                 only, cases, attack=attack, attacked=only[robust], name="validation"
             )
+    _check_finite(found)
     auroc_of = {
         name: {branch: macro_auroc(labels, logits, store) for branch, logits in by_branch.items()}
         for name, by_branch in found.items()
@@ -69,24 +70,38 @@ def validate(
     return Validation(auroc_of, mean_loss, sum(scores) / len(scores))
 
 
-def macro_auroc(labels: Tensor, logits: Tensor, store: Store) -> float:
-    """Mean AUROC over the findings with both positives and negatives.
+def check_selectable(store: Store) -> None:
+    """Refuse a store whose validation split can't tell one checkpoint from another.
 
     Raises:
-        MedrobustError: there is none.
+        MedrobustError: no finding has both positives and negatives there.
     """
-    scores = rank_scores(logits, store.info.task).numpy()
-    each = []
-    for column in range(scores.shape[1]):
-        truth = labels[:, column].numpy()
-        known = ~np.isnan(truth)
-        each.append(auroc(truth[known], scores[known, column]))
-    if np.isnan(each).all():
+    labels = store.labels[store.rows("val")]
+    if not ((labels == 1).any(0) & (labels == 0).any(0)).any():
         raise MedrobustError(
             f"{store.path}: no finding has both positives and negatives in split val, so no "
             "checkpoint can be selected; prepare the store with another split"
         )
+
+
+def macro_auroc(labels: Tensor, logits: Tensor, store: Store) -> float:
+    """Mean AUROC over the findings with both positives and negatives."""
+    scores = rank_scores(logits, store.info.task).numpy()
+    each = [
+        auroc(labels[:, column].numpy(), scores[:, column]) for column in range(scores.shape[1])
+    ]
     return float(np.nanmean(each))
+
+
+def _check_finite(found: dict[str, dict[str, Tensor]]) -> None:
+    if not all(
+        logits.isfinite().all() for branches in found.values() for logits in branches.values()
+    ):
+        raise MedrobustError(
+            "validation: the network's outputs are no longer numbers; training has diverged: "
+            "lower train.lr or set train.gradient_clip. The last checkpoint is that of the epoch "
+            "before"
+        )
 
 
 def _needs_attack(config: Config) -> bool:

@@ -344,6 +344,7 @@ class TestStores:
             f"error: {store}: no finding has both positives and negatives in split val, so no "
             "checkpoint can be selected; prepare the store with another split\n"
         )
+        assert not (tmp_path / "runs").exists()
 
 
 class TestFullDisk:
