@@ -9,6 +9,7 @@ people's.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -179,7 +180,9 @@ def value(
     """The macro AUROC of one condition, its interval and the stem of its predictions."""
     rows = read_metrics(run / "metrics.csv")
     wanted = (
-        (rows["split"] == "test")
+        (rows["store"] == provenance(run)["store"]["name"])
+        & (rows["checkpoint"] == "best")
+        & (rows["split"] == "test")
         & (rows["branch"] == branch)
         & (rows["attack"] == attack)
         & (rows["finding"] == "macro")
@@ -221,7 +224,7 @@ def draw(data: str, folders: dict[str, list[Path]], out: Path) -> None:
     figure.savefig(out, metadata={"Date": None})
 
 
-def provenance(run: Path) -> dict[str, object]:
+def provenance(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "provenance.json").read_text()))
 
 

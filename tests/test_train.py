@@ -121,6 +121,7 @@ def test_a_run_killed_again_and_again_ends_bit_equal(
     random = np.random.default_rng(0 if regime == "dual" else 1)
     kills = [
         ("batch", int(random.integers(1, STEPS_PER_EPOCH + 1))),  # before any checkpoint
+        ("write", 5),  # in the first checkpoints, when an epoch is logged but not saved
         ("write", int(random.integers(4, 12))),  # in the middle of writing a checkpoint
         ("batch", int(random.integers(1, STEPS_PER_EPOCH + 1))),
         ("write", int(random.integers(2, 8))),

@@ -59,7 +59,8 @@ def load(folder: Path, name: str) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             state = json.loads(file.metadata()["state"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Copies: the file is mapped, and must be free to be replaced by the next checkpoint.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except Exception as error:  # whatever a damaged file brings the reader to raise
         raise MedrobustError(f"{path} can't be read as a checkpoint ({error})") from error
     if digest(tensors) != state.get("digest"):

@@ -1,5 +1,6 @@
 """The settings of a run: a YAML file plus `section.key=value` overrides, checked before work."""
 
+import copy
 import difflib
 from collections.abc import Sequence
 from fractions import Fraction
@@ -119,7 +120,7 @@ class Train(Section):
     epochs: int = Field(100, ge=1)
     """Passes over the training split."""
     batch_size: int = Field(64, ge=2)
-    """Images of a step, over all devices together."""
+    """Images of a step."""
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     """`sgd` is with Nesterov momentum."""
     lr: Number = Field(1e-3, gt=0)
@@ -148,12 +149,10 @@ class Train(Section):
     """PGD steps of robust validation."""
     keep_every: int | None = Field(None, ge=1)
     """Epochs between kept checkpoints; about ten over a run if not given."""
-    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
     """Of the network's own arithmetic; losses are in float32 or better."""
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
-    """`auto` takes a GPU where there is one."""
-    devices: int = Field(1, ge=1)
-    """Devices that share every batch."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` takes a CUDA GPU where there is one, else the CPU."""
     tensorboard: bool = False
     """Also write TensorBoard files; needs `pip install 'medrobust[track]'`."""
 
@@ -180,7 +179,7 @@ class Config(Section):
     """The run is written to `runs/<name>/<seed>/`."""
     regime: Literal["standard", "adversarial", "dual", "noise"]
     """What is trained on what; see the design."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Of everything random: weights, order, augmentation, attack starts, bootstrap."""
     data: Data
     network: Network = Network()
@@ -226,6 +225,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def resolve(settings: dict[str, Any], overrides: Sequence[str], origin: str) -> Config:
     """Settings from a dictionary with overrides, checked."""
+    settings = copy.deepcopy(settings)
     for override in overrides:
         _apply(settings, override)
     try:

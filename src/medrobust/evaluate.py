@@ -1,7 +1,7 @@
 """Evaluation: predictions of every branch, clean and attacked, and the numbers they give."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medrobust.attacks import Attack, gaussian_noise, pgd
-from medrobust.config import Config, check_radius
+from medrobust.conditions import Condition, Evaluation, conditions_of
+from medrobust.config import Config
 from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
 from medrobust.dual import DualBN
@@ -35,34 +36,6 @@ from medrobust.rundir import RunDir, store_name
 
 Track = Callable[[int, str], Count]
 """(number of images, title) -> what is called with the number of images done."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What to evaluate; None stands for the run's own settings."""
-
-    split: str = "test"
-    checkpoint: str = "best"
-    matrix: bool = False
-    """Predict attacked images with every branch, not only with the attacked one."""
-    eps: tuple[float, ...] | None = None
-    steps: int | None = None
-    restarts: int | None = None
-    batch_size: int | None = None
-    redraws: int | None = None
-    device: str = "auto"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One way to show the images: clean, with noise, or attacked through one branch."""
-
-    name: str = ""
-    eps: float = 0.0
-    attacked: str = ""
-    """The branch an attack is made on."""
-    steps: int = 0
-    restarts: int = 0
 
 
 def evaluate(
@@ -88,13 +61,13 @@ def evaluate(
     """
     what, config = what or Evaluation(), run.config()
     job = _Job.of(run, store or run.training_store(), config, what)
-    conditions = list(_conditions(config, what, job.model.branches))
+    conditions = list(conditions_of(config, what, job.model.branches))
     for condition in conditions:
         job.predict(what.split, condition, track)
     validation, notes = _validation(job)
     validation.predict("val", Condition(), track)
     rows, warnings = _score(job, validation, conditions)
-    _merge_metrics(run, rows)
+    _merge_metrics(run, rows, job)
     return notes + warnings
 
 
@@ -142,6 +115,14 @@ class _Job:
             path = self.path(split, branch, condition)
             keep.write(self.run.adversarial / f"{path.stem}.npz", self.store)
             write_predictions(path, self._frame(rows, branch, logits), missing[branch])
+
+    def has_weights_of(self, stem: str) -> bool:
+        """Whether these predictions are of the weights at hand."""
+        try:
+            text = (self.run.predictions / f"{stem}.json").read_text(encoding="utf-8")
+            return bool(json.loads(text)["weights"] == self.weights)
+        except (OSError, ValueError, KeyError):
+            return False
 
     def stem(self, split: str, branch: str, condition: Condition) -> str:
         """Store, split, checkpoint, branch, and how the images were shown."""
@@ -228,29 +209,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _conditions(config: Config, what: Evaluation, branches: Sequence[str]) -> Iterator[Condition]:
-    """Clean, the noise control at the training radius, and PGD on every branch at every radius."""
-    radii = config.evaluated_eps if what.eps is None else _checked(what.eps, config)
-    steps = what.steps or config.evaluate.steps
-    restarts = what.restarts or config.evaluate.restarts
-    yield Condition()
-    if config.attack.eps > 0:
-        yield Condition("noise-control", config.attack.eps)
-    for branch in branches:
-        for eps in radii:
-            yield Condition("pgd", eps, branch, steps, restarts)
-
-
-def _checked(radii: Sequence[float], config: Config) -> list[float]:
-    """The radii, ascending, each once; without 0, which is the clean row."""
-    try:
-        for eps in radii:
-            check_radius(config.attack.norm, eps, "eps")
-    except ValueError as error:
-        raise MedrobustError(str(error)) from error
-    return sorted(set(radii) - {0})
-
-
 class _Kept:
     """The attacked versions of a few images, for the gallery."""
 
@@ -288,6 +246,8 @@ def _validation(job: _Job) -> tuple[_Job, list[str]]:
     try:
         home = job.run.training_store()
     except MedrobustError as error:
+        if "val" not in set(job.store.table["split"]):
+            raise MedrobustError(f"thresholds can't be chosen: {error}") from error
         return job, [f"thresholds come from split val of {job.store.path}, because {error}"]
     return replace(job, store=home), []
 
@@ -316,8 +276,8 @@ def _score(
     return pd.concat(rows, ignore_index=True), list(dict.fromkeys(warnings))
 
 
-def _merge_metrics(run: RunDir, rows: pd.DataFrame) -> None:
-    """Replace the rows of the same predictions, keep the others.
+def _merge_metrics(run: RunDir, rows: pd.DataFrame, job: _Job) -> None:
+    """Replace the rows of the same predictions; drop those of older weights; keep the others.
 
     Predictions of split val have thresholds, and metrics too where that split was evaluated.
     """
@@ -329,5 +289,7 @@ def _merge_metrics(run: RunDir, rows: pd.DataFrame) -> None:
     if run.metrics.is_file():
         older = read_metrics(run.metrics)
         older = older[~origin(older).isin(set(origin(rows)))]
+        other = older["checkpoint"] != job.what.checkpoint
+        older = older[other | older["predictions"].map(job.has_weights_of)]
         rows = pd.concat([older, rows], ignore_index=True) if len(older) else rows
     write_metrics(run.metrics, rows)

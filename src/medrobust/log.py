@@ -16,6 +16,22 @@ def append(run: RunDir, record: dict[str, Any], tensorboard: bool = False) -> No
         _write_scalars(run, record)
 
 
+def seconds(run: RunDir) -> float:
+    """Of all epochs, whichever process ran them."""
+    lines = run.log.read_text(encoding="utf-8").splitlines()
+    return sum(float(json.loads(line)["seconds"]) for line in lines)
+
+
+def check_tensorboard() -> None:
+    """Raise `MedrobustError` where TensorBoard is not installed."""
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise MedrobustError(
+            "train.tensorboard needs TensorBoard: pip install 'medrobust[track]'"
+        ) from error
+
+
 def cut_back(run: RunDir, epoch: int) -> None:
     """Drop what was logged after the checkpoint of this epoch; it will be logged again."""
     lines = run.log.read_text(encoding="utf-8").splitlines() if run.log.exists() else []
@@ -37,12 +53,8 @@ def line(record: dict[str, Any], epochs: int) -> str:
 
 
 def _write_scalars(run: RunDir, record: dict[str, Any]) -> None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MedrobustError(
-            "train.tensorboard needs TensorBoard: pip install 'medrobust[track]'"
-        ) from error
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(str(run.path / "tensorboard")) as writer:
         for name in ("train_loss", "learning_rate", "validation_loss", "score"):
             writer.add_scalar(name, record[name], record["step"])

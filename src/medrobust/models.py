@@ -18,7 +18,7 @@ from medrobust.networks import Classifier, build_backbone
 from medrobust.randomness import key, seeded
 from medrobust.regimes import BRANCHES
 from medrobust.rundir import RunDir
-from medrobust.weights import digest, load_tensors
+from medrobust.weights import digest, load_tensors, part
 
 
 def loss_for(task: str) -> Loss:
@@ -86,9 +86,7 @@ def load_model(run: RunDir, store: Store, checkpoint: str = "best") -> tuple[Dua
 
 def deployed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights to use: of `last` the running average, where there is one."""
-    average = {n.removeprefix("ema/"): t for n, t in tensors.items() if n.startswith("ema/")}
-    plain = {n: t for n, t in tensors.items() if not n.startswith(("ema/", "optimiser/"))}
-    return average or plain
+    return part(tensors, "ema") or part(tensors, "")
 
 
 def describe(store: Store) -> dict[str, Any]:
@@ -98,7 +96,7 @@ def describe(store: Store) -> dict[str, Any]:
         "findings": store.findings,
         "task": store.info.task,
         "channels": shape[1],
-        "dimensions": len(shape) - 2,
+        "size": list(shape[2:]),
     }
 
 
@@ -106,7 +104,7 @@ def check_fits(store: Store, model: dict[str, Any], run: RunDir) -> None:
     """Refuse a store the model was not made for.
 
     Raises:
-        MedrobustError: other findings, task, channels or dimensions.
+        MedrobustError: other findings, task, channels or size.
     """
     here = describe(store)
     for name, expected in model.items():

@@ -57,12 +57,14 @@ def normal(keys: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 @contextmanager
-def seeded(purpose: int) -> Iterator[None]:
+def seeded(purpose: int, device: torch.device | None = None) -> Iterator[None]:
     """Seed PyTorch's global generators for a while, for what can use no others.
 
-    Initialisation and dropout draw from them. Their state is put back afterwards.
+    Initialisation and dropout draw from them. The state of the CPU's generator, and of the
+    device's if it is a GPU, is put back afterwards.
     """
-    with torch.random.fork_rng():
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(purpose)
         yield
 

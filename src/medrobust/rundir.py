@@ -14,12 +14,12 @@ from typing import Any
 
 import medrobust
 from medrobust.config import Config, dump_config, load_config
-from medrobust.data.store import Store, open_store
+from medrobust.data.store import Store, open_store, verify_checksum
 from medrobust.errors import MedrobustError
 from medrobust.files import new_folder, remove_partial, write_json, write_text
 
 _PACKAGES = ("torch", "monai", "lightning", "numpy", "scipy", "pandas", "pillow", "safetensors")
-_FREE = ("evaluate", "data", "train.accelerator", "train.devices")
+_FREE = ("evaluate", "data", "train.accelerator")
 """Settings that may differ when a run goes on: they don't change what is learnt."""
 
 
@@ -94,6 +94,7 @@ class RunDir:
         """
         store = open_store(self.config().data.store)
         check_same_store(self, store)
+        verify_checksum(store)
         return store
 
 
@@ -113,7 +114,7 @@ def find_runs(paths: Sequence[Path]) -> list[RunDir]:
         if (path / "config.yaml").is_file():
             inside = [path]
         else:
-            inside = sorted(child.parent for child in path.glob("*/config.yaml"))
+            inside = sorted(child.parent for child in path.glob("[!.]*/config.yaml"))
         if not inside:
             raise MedrobustError(
                 f"{path}: expected a run directory (with config.yaml in it) or a folder of "
@@ -129,11 +130,13 @@ def begin(run: RunDir, config: Config, store: Store, device: str) -> None:
     Raises:
         MedrobustError: the directory holds a run of other settings or of another store.
     """
+    verify_checksum(store)
     if (run.path / "config.yaml").is_file():
         _check_same_settings(run, config)
         check_same_store(run, store)
         _note_resumption(run)
         remove_partial(run.checkpoints)
+        write_text(run.path / "config.yaml", dump_config(config))  # the store may have moved
         return
     if run.path.exists() and any(run.path.iterdir()):
         raise MedrobustError(
@@ -156,10 +159,10 @@ def finish(run: RunDir, seconds: float) -> None:
 def store_name(run: RunDir, store: Store) -> str:
     """What a run's files and tables call a store: its name.
 
-    Another store that bears the training store's name gets a part of its checksum behind it.
+    Any other store than the training's has a part of its checksum behind it, since names are not
+    unique.
     """
-    home = run.provenance()["store"]
-    if store.info.name != home["name"] or store.checksum == home["checksum"]:
+    if store.checksum == run.provenance()["store"]["checksum"]:
         return store.info.name
     return f"{store.info.name}-{store.checksum[:8]}"
 

@@ -14,7 +14,7 @@ from medrobust.dual import DualBN
 from medrobust.models import describe
 from medrobust.optimise import Average
 from medrobust.rundir import RunDir
-from medrobust.weights import load_tensors, tensors_of
+from medrobust.weights import load_tensors, part, tensors_of
 
 
 @dataclass
@@ -63,14 +63,14 @@ def restore(state: State, run: RunDir) -> None:
     """
     saved = checkpoints.load(run.checkpoints, "last")
     origin = f"{run.checkpoints}/last.safetensors"
-    load_tensors(state.model, _part(saved.tensors, ""), origin)
+    load_tensors(state.model, part(saved.tensors, ""), origin)
     if state.average:
-        load_tensors(state.average.model, _part(saved.tensors, "ema"), origin)
+        load_tensors(state.average.model, part(saved.tensors, "ema"), origin)
     parameters = tensors_of(state.model)
-    for name, tensor in _part(saved.tensors, "optimiser").items():
+    for name, tensor in part(saved.tensors, "optimiser").items():
         what, _, parameter = name.partition("/")
         own = parameters[parameter]  # Adam's step counter stays on the CPU
-        state.optimiser.state[own][what] = tensor if what == "step" else tensor.to(own)
+        state.optimiser.state[own][what] = tensor if what == "step" else tensor.to(own.device)
     state.epoch, state.step = saved.state["epoch"], saved.state["step"]
     state.best, state.stale = saved.state["best"], saved.state["stale"]
 
@@ -86,11 +86,3 @@ def _everything(state: State) -> dict[str, Tensor]:
             if isinstance(value, Tensor):
                 tensors[f"optimiser/{what}/{name}"] = value
     return tensors
-
-
-def _part(tensors: dict[str, Tensor], wanted: str) -> dict[str, Tensor]:
-    """The tensors below `wanted/`, or with "" the model's own."""
-    if wanted:
-        prefix = f"{wanted}/"
-        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-    return {n: t for n, t in tensors.items() if not n.startswith(("ema/", "optimiser/"))}

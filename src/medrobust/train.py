@@ -43,9 +43,7 @@ def train(
     Raises:
         MedrobustError: settings, store or directory do not fit; the loss is not a number.
     """
-    started = time.monotonic()
     fabric = _fabric(config)
-    fabric.launch()
     step = _set_up(fabric, config, store, run, say)
     if run.is_done:
         say(f"{run.path}: training is done already")
@@ -56,22 +54,17 @@ def train(
         seed=config.seed,
         device=fabric.device,
         on_device=config.data.on_device,
-        rank=fabric.global_rank,
-        world_size=fabric.world_size,
     )
     while step.state.epoch < config.train.epochs and not _is_out_of_patience(step.state, config):
         begun = time.monotonic()
         loss = _train_epoch(step, batches, track)
         result = validate(step.state.deployed, store, config, fabric.device, fabric.autocast)
         improved = _select(step.state, result, config)
-        if fabric.is_global_zero:
-            record = _record(step, loss, result, improved, time.monotonic() - begun)
-            log.append(run, record, config.train.tensorboard)
-            save(step.state, run, config, store, improved)
-            say(log.line(record, config.train.epochs))
-        fabric.barrier()
-    if fabric.is_global_zero:
-        finish(run, time.monotonic() - started)
+        record = _record(step, loss, result, improved, time.monotonic() - begun)
+        log.append(run, record, config.train.tensorboard)
+        save(step.state, run, config, store, improved)
+        say(log.line(record, config.train.epochs))
+    finish(run, log.seconds(run))
 
 
 @dataclass
@@ -83,7 +76,7 @@ class _Step:
     loss: Loss
     state: State
     wrapped: Any
-    """The model as Fabric wraps it; its forward and backward work over several processes."""
+    """The model as Fabric wraps it; its forward takes care of precision."""
     optimiser: Any
     rate: float = 0.0
 
@@ -100,9 +93,10 @@ class _Step:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
         self.wrapped.train()
-        purpose = key(self.config.seed, "step", state.step, self.fabric.global_rank)
-        with seeded(purpose), self.fabric.autocast():  # attacks run outside the wrapped forward
-            loss = self.regime(self.wrapped, self._augmented(batch), self.attack, self.loss)
+        purpose = key(self.config.seed, "step", state.step)
+        augmented = self._augmented(batch)  # in full precision
+        with seeded(purpose, augmented.images.device), self.fabric.autocast():
+            loss = self.regime(self.wrapped, augmented, self.attack, self.loss)
         self._update(loss)
         state.step += 1
         if state.average:
@@ -132,7 +126,7 @@ def _train_epoch(step: _Step, batches: TrainingBatches, track: Track) -> float:
         losses.append(step(batch, len(batches)))
         if len(losses) % 50 == 0:
             _check_finite(losses[-1], step)
-    mean = torch.stack(losses).double().mean()
+    mean = torch.stack(losses).cpu().double().mean()
     _check_finite(mean, step)
     state.epoch += 1
     return float(mean)
@@ -143,7 +137,7 @@ def _check_finite(loss: Tensor, step: _Step) -> None:
         raise MedrobustError(
             f"training: the loss is no longer a number (epoch {step.state.epoch + 1}, step "
             f"{step.state.step}, learning rate {step.rate:.2g}); lower train.lr or set "
-            "train.gradient_clip. The last checkpoint is that of the epoch before"
+            "train.gradient_clip, under another name: other settings are another run"
         )
 
 
@@ -151,21 +145,22 @@ def _set_up(fabric: Fabric, config: Config, store: Store, run: RunDir, say: Say)
     """The model and optimiser on their device: fresh, or as the last checkpoint left them."""
     model = build_model(config, store)
     check_selectable(store)  # better said before than after an epoch
-    if config.network.initialise:
+    if config.train.tensorboard:
+        log.check_tensorboard()
+    goes_on = checkpoints.exists(run.checkpoints, "last")
+    if config.network.initialise and not goes_on:
         path = config.network.initialise
         for note in initialise(model, read_tensors(path), str(path)):
             say(note)
-    if fabric.is_global_zero:
-        begin(run, config, store, _device_name(fabric.device))
-    fabric.barrier()
+    begin(run, config, store, _device_name(fabric.device))
     wrapped, optimiser = fabric.setup(model, build_optimiser(model, config.train))
     average = Average(model, config.train.ema) if config.train.ema else None
     state = State(model, average, optimiser.optimizer)
-    if checkpoints.exists(run.checkpoints, "last") and not run.is_done:
+    if goes_on and not run.is_done:
         restore(state, run)
-        if fabric.is_global_zero:
-            log.cut_back(run, state.epoch)
         say(f"{run.path}: going on after epoch {state.epoch}")
+    if not run.is_done:
+        log.cut_back(run, state.epoch)  # what a killed process logged before it could save
     return _Step(fabric, config, loss_for(store.info.task), state, wrapped, optimiser)
 
 
@@ -200,21 +195,20 @@ def _record(
 
 
 def _fabric(config: Config) -> Fabric:
-    settings = config.train
-    if settings.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+    """One device. `auto` is a CUDA GPU where there is one, else the CPU."""
+    wanted, found = config.train.accelerator, torch.cuda.is_available()
+    if wanted == "cuda" and not found:
         raise MedrobustError(
-            f"train.accelerator={settings.accelerator}: no CUDA device was found; "
-            "use train.accelerator=auto or cpu"
+            "train.accelerator=cuda: no CUDA device was found; use train.accelerator=auto or cpu"
         )
+    if wanted == "auto":
+        wanted = "cuda" if found else "cpu"
     try:
-        return Fabric(
-            accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision
-        )
+        return Fabric(accelerator=wanted, devices=1, precision=config.train.precision)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise MedrobustError(
-            f"train.accelerator={settings.accelerator}, train.devices={settings.devices}: can't "
-            f"be used here ({reason}); try train.accelerator=cpu"
+            f"train.accelerator={wanted} can't be used here ({reason}); try train.accelerator=cpu"
         ) from error
 
 

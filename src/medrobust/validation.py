@@ -99,8 +99,7 @@ def _check_finite(found: dict[str, dict[str, Tensor]]) -> None:
     ):
         raise MedrobustError(
             "validation: the network's outputs are no longer numbers; training has diverged: "
-            "lower train.lr or set train.gradient_clip. The last checkpoint is that of the epoch "
-            "before"
+            "lower train.lr or set train.gradient_clip, under another name"
         )
 
 

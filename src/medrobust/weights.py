@@ -114,6 +114,14 @@ def initialise(model: DualBN, tensors: dict[str, Tensor], origin: str) -> list[s
     return notes
 
 
+def part(tensors: dict[str, Tensor], wanted: str) -> dict[str, Tensor]:
+    """The tensors below `ema/` or `optimiser/` in `last`, or with "" the model's own."""
+    if wanted:
+        prefix = f"{wanted}/"
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    return {n: t for n, t in tensors.items() if not n.startswith(("ema/", "optimiser/"))}
+
+
 def digest(tensors: dict[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes, in the order of the names."""
     total = hashlib.sha256()

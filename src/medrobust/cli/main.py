@@ -105,7 +105,7 @@ def evaluate(
     radii = numbers(eps, "--eps") if eps else None
     found, other = _open(runs, store)
 
-    from medrobust.evaluate import Evaluation
+    from medrobust.conditions import Evaluation
     from medrobust.evaluate import evaluate as run_evaluation
 
     what = Evaluation(

@@ -28,14 +28,21 @@ def load_labels(store: Store, rows: NDArray[np.int64], device: torch.device | st
 
 def channel_statistics(store: Store, rows: NDArray[np.int64]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel over (at most 4,000 of) the rows, in [0, 1]."""
-    some = rows[:: max(1, len(rows) // 4000)]
-    images = load_images(store, some, "cpu").transpose(0, 1).flatten(1).double()
-    return images.mean(1).tolist(), images.std(1).clamp(min=1e-3).tolist()
+    some = rows[:: -(-len(rows) // 4000)]
+    sums = torch.zeros(3, store.images.shape[1], dtype=torch.float64)
+    for first in range(0, len(some), 64):
+        images = load_images(store, some[first : first + 64], "cpu").transpose(0, 1).flatten(1)
+        values = images.double()
+        count = torch.full_like(sums[0], values.shape[1])
+        sums += torch.stack([count, values.sum(1), values.square().sum(1)])
+    mean = sums[1] / sums[0]
+    spread = (sums[2] / sums[0] - mean.square()).clamp(min=0).sqrt()
+    return mean.tolist(), spread.clamp(min=1e-3).tolist()
 
 
 @dataclass(frozen=True)
 class TrainingBatches:
-    """Batches of a split in an order of (seed, epoch), cut evenly between processes.
+    """Batches of a split in an order of (seed, epoch).
 
     What does not fill a batch is left out of that epoch (batch norm needs full batches); the
     next epoch's order leaves out others. A split smaller than a batch is one batch.
@@ -48,18 +55,15 @@ class TrainingBatches:
     device: torch.device
     whole: Tensor | None
     """The raw pixels of all rows on the device, where they fit."""
-    rank: int = 0
-    world_size: int = 1
 
     def __len__(self) -> int:
         return max(1, len(self.rows) // self.batch_size)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """This process's share of every batch; `keys` belong to the attack."""
+        """The batches; their `keys` belong to the attack."""
         order = self._order(epoch)
         for step in range(len(self)):
-            share = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self._batch(share[self.rank :: self.world_size], epoch)
+            yield self._batch(order[step * self.batch_size : (step + 1) * self.batch_size], epoch)
 
     def _order(self, epoch: int) -> Tensor:
         numbers = torch.from_numpy(self.rows)
@@ -88,8 +92,6 @@ def training_batches(
     seed: int,
     device: torch.device,
     on_device: bool,
-    rank: int = 0,
-    world_size: int = 1,
 ) -> TrainingBatches:
     """Batches of the training split, which stays in the device's memory where it fits."""
     rows = store.rows("train")
@@ -97,7 +99,7 @@ def training_batches(
     whole = None
     if on_device and size <= _IN_MEMORY:
         whole = _to_device(store.pixels(rows), device)
-    return TrainingBatches(store, rows, batch_size, seed, device, whole, rank, world_size)
+    return TrainingBatches(store, rows, batch_size, seed, device, whole)
 
 
 def _to_device(pixels: NDArray[np.generic], device: torch.device | str) -> Tensor:

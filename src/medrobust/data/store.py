@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from medrobust.data.source import Task
 from medrobust.data.splits import SPLITS
@@ -29,7 +29,8 @@ class StoreInfo(BaseModel, frozen=True, extra="forbid"):
     """Of the store's format."""
     medrobust: str
     """Version of the package that wrote the store."""
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """Part of file names."""
     title: str
     source: str
     licence: str

@@ -133,10 +133,14 @@ def split_words(values: NDArray[Any], where: str) -> "pd.Series[Any]":
     return canonical_splits(pd.Series(values.astype(str)), where)
 
 
+def safe_name(text: str) -> str:
+    """A store's name from a file's: letters, digits, - and _."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_") or "data"
+
+
 def own_card(path: Path) -> Card:
     """Return the card of somebody's own data, of which only the file's name is known."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "data"
-    return Card(name, path.name, "own data", "not stated", "")
+    return Card(safe_name(path.stem), path.name, "own data", "not stated", "")
 
 
 def _channels_first(image: NDArray[Any]) -> NDArray[Any]:
@@ -158,7 +162,7 @@ def _one_hot(values: NDArray[np.float64], classes: int, where: str) -> NDArray[n
     wrong = values[known & ((values % 1 != 0) | (values < 0) | (values > MAX_CLASSES))]
     if len(wrong):
         raise MedrobustError(f"{where}: expected class numbers from 0, found {examples(wrong)}")
-    classes = max(classes, int(np.nanmax(values)) + 1)
+    classes = max(classes, int(np.nanmax(values, initial=0)) + 1)
     one_hot = (values[:, None] == np.arange(classes)).astype(float)
     return np.where(known[:, None], one_hot, np.nan)
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from medrobust.data.source import Card, Picture
 from medrobust.data.splits import SPLITS
-from medrobust.datasets.arrays import label_table, picture
+from medrobust.datasets.arrays import label_table, picture, safe_name
 from medrobust.datasets.medmnist_labels import LABELS
 from medrobust.datasets.members import Rows, array_names, load_array, open_rows
 from medrobust.errors import MedrobustError
@@ -100,7 +100,7 @@ def _card(stem: str) -> Card:
     known = _base(stem) in LABELS
     licence = "CC BY-NC 4.0" if _base(stem) == "dermamnist" else "CC BY 4.0"
     return Card(
-        name=stem.lower(),
+        name=safe_name(stem.lower()),
         title=f"MedMNIST v2: {stem}",
         source="https://medmnist.com",
         licence=licence if known else "not stated",

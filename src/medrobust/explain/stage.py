@@ -53,7 +53,7 @@ def explain(
     where = choose_device(device)
     networks = {branch: model.branch(branch).to(where) for branch in model.branches}
     fresh = untrained_like(networks[model.branches[0]], run.config(), store).to(where)
-    job = _Job(run, store, store_name(run, store), split, where, batch_size)
+    job = _Job(run, store, store_name(run, store), split, where, batch_size, checkpoint)
     tables, chosen = [], _chosen(store, findings)
     for finding in chosen:
         rows, truth = mapped_rows(store, split, finding), store.truth(finding)
@@ -73,7 +73,7 @@ def explain(
             for branch in networks:
                 tables.append(job.scores(maps, truth, scored, branch, method, finding))
     scores = pd.concat(tables, ignore_index=True)
-    _merge_scores(run.explain / "scores.csv", scores, chosen, job)
+    _merge_scores(job.folder / "scores.csv", scores, chosen, job)
 
 
 def mapped_rows(store: Store, split: str, finding: str) -> Rows:
@@ -95,6 +95,17 @@ class _Job:
     split: str
     device: torch.device
     batch_size: int
+    checkpoint: str
+
+    @property
+    def folder(self) -> Path:
+        """`explain`, which reports show; other checkpoints than the best have their own."""
+        explain = self.run.explain
+        return (
+            explain
+            if self.checkpoint == "best"
+            else explain.with_name(f"explain-{self.checkpoint}")
+        )
 
     def maps(self, network: nn.Module, rows: Rows, finding: str, done: Count) -> Maps:
         """(n, H, W) or (n, D, H, W) gradient maps of these rows."""
@@ -109,7 +120,7 @@ class _Job:
 
     def write_maps(self, maps: Maps, rows: Rows, branch: str, finding: str) -> None:
         """One file per finding, each map divided by its own largest |value|."""
-        folder = self.run.explain / "maps" / self.name / branch / METHOD
+        folder = self.folder / "maps" / self.name / branch / METHOD
         axes = tuple(range(1, maps.ndim))
         scale = np.abs(maps).max(axis=axes).astype(np.float32)
         divisor = np.where(scale > 0, scale, 1).reshape(-1, *[1] * len(axes))

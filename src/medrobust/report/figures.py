@@ -32,6 +32,7 @@ SPARE_MARKERS = ("P", "X", "<", ">", "*")
 INK, FAINT = "#333333", "#9a9a9a"
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names are anybody's, and may have a $ in them
     "svg.hashsalt": "medrobust",
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],

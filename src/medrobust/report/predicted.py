@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from medrobust.predictions import read_predictions
+from medrobust.predictions import Predictions, read_predictions
 from medrobust.report.numbers import Condition, Numbers
 from medrobust.report.read import Run
 
@@ -15,16 +15,19 @@ class Predicted:
     """Files of predictions of one evaluation, each read once."""
 
     numbers: Numbers
-    _frames: dict[tuple[Run, str, Condition], pd.DataFrame | None] = field(
+    _files: dict[tuple[Run, str, Condition], Predictions | None] = field(
         init=False, default_factory=dict
     )
 
     def frame(self, run: Run, branch: str, condition: Condition) -> pd.DataFrame | None:
         """`image_id, patient_id, <finding>..., logit:<finding>...`; None if the file is gone."""
-        key = (run, branch, condition)
-        if key not in self._frames:
-            self._frames[key] = self._read(run, branch, condition)
-        return self._frames[key]
+        file = self._file(run, branch, condition)
+        return None if file is None else file.frame
+
+    def steps(self, run: Run, branch: str, condition: Condition) -> int:
+        """Of the attack behind the predictions, as their own record says; 0 if there is none."""
+        file = self._file(run, branch, condition)
+        return 0 if file is None else int(file.sidecar["attack"].get("steps") or 0)
 
     def probability(
         self, run: Run, branch: str, condition: Condition, image_id: str, finding: str
@@ -46,7 +49,13 @@ class Predicted:
                     found |= dict(zip(frame["image_id"], frame["patient_id"], strict=True))
         return found
 
-    def _read(self, run: Run, branch: str, condition: Condition) -> pd.DataFrame | None:
+    def _file(self, run: Run, branch: str, condition: Condition) -> Predictions | None:
+        key = (run, branch, condition)
+        if key not in self._files:
+            self._files[key] = self._read(run, branch, condition)
+        return self._files[key]
+
+    def _read(self, run: Run, branch: str, condition: Condition) -> Predictions | None:
         stem = self.numbers.stem(run, branch, condition)
         file = run.path / "predictions" / f"{stem}.csv"
-        return read_predictions(file).frame if stem and file.is_file() else None
+        return read_predictions(file) if stem and file.is_file() else None

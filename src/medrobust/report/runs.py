@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -49,7 +50,7 @@ def settings(runs: Sequence[Run]) -> list[Settings]:
 def commands(runs: Sequence[Run]) -> list[str]:
     """The recorded command of every run, then those of the later stages."""
     recorded = [shlex.join(map(str, run.provenance.get("command") or [])) for run in runs]
-    paths = shlex.join(str(run.path.relative_to(run.path.parents[2])) for run in runs)
+    paths = shlex.join(Path(*run.path.parts[-3:]).as_posix() for run in runs)
     later = [f"medrobust {stage} {paths}" for stage in ("evaluate", "explain")]
     return [
         *dict.fromkeys(filter(None, recorded)),

@@ -25,8 +25,8 @@ def summary(numbers: Numbers, predicted: Predicted, store: Store | None) -> list
     ]
     if numbers.training:
         paragraphs.append(
-            f"Under {_attack(numbers, numbers.training)}, with each attack made through the very "
-            f"branch that is scored, {_quoted(numbers, numbers.training)}."
+            f"Under {_attack(numbers, predicted, numbers.training)}, with each attack made "
+            f"through the very branch that is scored, {_quoted(numbers, numbers.training)}."
         )
     return paragraphs
 
@@ -102,12 +102,12 @@ def _quoted(numbers: Numbers, condition: Condition, before_first: str = "") -> s
     return text.enumeration(parts) if parts else "no model could be scored"
 
 
-def _attack(numbers: Numbers, condition: Condition) -> str:
+def _attack(numbers: Numbers, predicted: Predicted, condition: Condition) -> str:
     steps = {
-        steps
-        for run in numbers.runs
-        if (steps := (run.config.get("evaluate") or {}).get("steps")) is not None
-    }
+        predicted.steps(run, arm.branch, condition)
+        for arm in numbers.arms
+        for run in numbers.runs_of(arm)
+    } - {0}
     how = f" ({text.plural(steps.pop(), 'step')})" if len(steps) == 1 else ""
     return f"{condition.label}{how}"
 
