@@ -91,8 +91,8 @@ def setting(config: Config, folders: dict[str, list[Path]]) -> str:
 def auroc_table(folders: dict[str, list[Path]], radii: tuple[float, ...]) -> str:
     heads = ["clean", "noise"] + [f"ε = {fraction(eps)}" for eps in radii]
     lines = [
-        "Test AUROC of each deployed branch, attacked itself: mean over seeds ± SD over seeds, "
-        "and below it seed 0 with its 95 % interval (bootstrap of patients).",
+        "Test AUROC of each deployed branch, attacked itself: seed 0 with its 95 % interval "
+        "(bootstrap of patients), and above it, where there are several seeds, their mean ± SD.",
         "",
         "| model | deployed branch | " + " | ".join(heads) + " |",
         "|---" * (2 + len(heads)) + "|",
@@ -101,15 +101,18 @@ def auroc_table(folders: dict[str, list[Path]], radii: tuple[float, ...]) -> str
         cells = []
         for eps, attack in [(0.0, ""), (None, "noise-control"), *((eps, "pgd") for eps in radii)]:
             rows = [value(path, branch, attack, eps) for path in folders[regime]]
-            numbers = [row["value"] for row in rows]
-            spread = f" ± {np.std(numbers, ddof=1):.3f}" if len(numbers) > 1 else ""
-            first = rows[0]
-            cells.append(
-                f"{np.mean(numbers):.3f}{spread}<br>{first['value']:.3f} "
-                f"({first['low']:.3f}–{first['high']:.3f})"
-            )
+            cells.append(cell(rows))
         lines.append(f"| {regime} | {branch} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def cell(rows: list[dict[str, Any]]) -> str:
+    """The mean and spread over seeds, where there are several, and the first with its interval."""
+    numbers, first = [row["value"] for row in rows], rows[0]
+    single = f"{first['value']:.3f} ({first['low']:.3f}–{first['high']:.3f})"
+    if len(rows) == 1:
+        return single
+    return f"{np.mean(numbers):.3f} ± {np.std(numbers, ddof=1):.3f}<br>{single}"
 
 
 def matrix_table(folders: dict[str, list[Path]], eps: float) -> str:
@@ -156,9 +159,8 @@ def difference(a: tuple[Path, str], b: tuple[Path, str], attack: str, eps: float
     )
     table = open_store(load_config(a[0] / "config.yaml").data.store).table
     row = paired_comparison(first.frame, second.frame, table).iloc[0]  # of the one finding
-    return (
-        f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), "
-        f"p = {row['p_delong']:.2g}"
+    return f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), " + (
+        "p < 0.001" if row["p_delong"] < 0.001 else f"p = {row['p_delong']:.3f}"
     )
 
 
@@ -176,7 +178,7 @@ def cost_table(folders: dict[str, list[Path]]) -> str:
 
 def value(
     run: Path, branch: str, attack: str, eps: float | None, attacked: str | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The macro AUROC of one condition, its interval and the stem of its predictions."""
     rows = read_metrics(run / "metrics.csv")
     wanted = (

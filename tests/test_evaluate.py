@@ -425,9 +425,11 @@ class TestOtherStores:
         )
         assert set(thresholds_of(run)["store"]) == {f"phantom-{other_store.checksum[:8]}"}
 
-    def test_a_store_of_another_name_keeps_it(self, dual_run: RunDir, tiny_store: Store) -> None:
+    def test_another_store_is_named_with_its_checksum(
+        self, dual_run: RunDir, tiny_store: Store
+    ) -> None:
         info = tiny_store.info.model_copy(update={"name": "ward", "checksum": "0" * 64})
-        assert store_name(dual_run, replace(tiny_store, info=info)) == "ward"
+        assert store_name(dual_run, replace(tiny_store, info=info)) == "ward-00000000"
         assert store_name(dual_run, tiny_store) == "phantom"
 
 

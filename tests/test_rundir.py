@@ -97,7 +97,7 @@ def test_what_does_not_change_learning_may_differ(
 ) -> None:
     begin(run, configure("dual", override), tiny_store, "cpu")
     assert len(run.provenance()["resumed"]) == 1
-    assert run.config() == configure("dual")
+    assert run.config() == configure("dual", override)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_store_names(run: RunDir, tiny_store: Store, other_store: Store) -> None
     info = other_store.info.model_copy(update={"name": "ward"})
     assert store_name(run, tiny_store) == "phantom"
     assert store_name(run, other_store) == f"phantom-{other_store.checksum[:8]}"
-    assert store_name(run, replace(other_store, info=info)) == "ward"
+    assert store_name(run, replace(other_store, info=info)) == f"ward-{other_store.checksum[:8]}"
 
 
 def test_training_store(run: RunDir, tiny_store: Store, other_store: Store) -> None:

@@ -289,7 +289,8 @@ def _merge_metrics(run: RunDir, rows: pd.DataFrame, job: _Job) -> None:
     if run.metrics.is_file():
         older = read_metrics(run.metrics)
         older = older[~origin(older).isin(set(origin(rows)))]
-        other = older["checkpoint"] != job.what.checkpoint
-        older = older[other | older["predictions"].map(job.has_weights_of)]
+        same = {stem: job.has_weights_of(stem) for stem in set(older["predictions"])}
+        current = np.array([same[stem] for stem in older["predictions"]], dtype=bool)
+        older = older[(older["checkpoint"] != job.what.checkpoint) | current]
         rows = pd.concat([older, rows], ignore_index=True) if len(older) else rows
     write_metrics(run.metrics, rows)

@@ -48,7 +48,7 @@ SETTINGS = {
     "network.options.channels=3": "{config}: network.options: channels follows from the store and "
     "can't be set, found {{'channels': 3}}",
     "network.initialise=gone.pth": "weights: no file gone.pth",
-    "train.accelerator=gpu": "train.accelerator=gpu: no CUDA device was found; use "
+    "train.accelerator=cuda": "train.accelerator=cuda: no CUDA device was found; use "
     "train.accelerator=auto or cpu",
     "epochs": "setting: expected section.key=value, found 'epochs'",
     "=3": "setting: expected section.key=value, found '=3'",
@@ -82,7 +82,7 @@ def test_train_settings(
     setting: str,
     expected: str,
 ) -> None:
-    if setting == "train.accelerator=gpu" and torch.cuda.is_available():
+    if setting == "train.accelerator=cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     config = config_file()
     before = contents(tmp_path)

@@ -232,7 +232,9 @@ def test_explain_of_another_store_needs_no_training_store(
         *("--finding", "nodule", "--finding", "effusion", "--checkpoint", "last"),
     )
     assert outcome.code == 0
-    scores = pd.read_csv(run.explain / "scores.csv")
+    # Reports show the best checkpoint's maps; those of another have a folder of their own.
+    assert not (run.path / "explain" / "scores.csv").exists()
+    scores = pd.read_csv(run.path / "explain-last" / "scores.csv")
     assert set(scores["store"]) == {f"phantom-{other_store.checksum[:8]}"}
     assert set(scores["finding"]) == {"nodule", "effusion"}
     assert set(scores["split"]) == {"train"}

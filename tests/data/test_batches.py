@@ -99,4 +99,4 @@ def test_channel_statistics(tmp_path: Path) -> None:
     mean, spread = channel_statistics(store, store.rows("train"))
     values = store.images[:20].astype(float) / 255
     assert mean == pytest.approx([values.mean()], abs=1e-6)
-    assert spread == pytest.approx([values.std()], abs=1e-6)
+    assert spread == pytest.approx([values.std(ddof=1)], abs=1e-6)

@@ -246,7 +246,7 @@ def test_volumes(tmp_path: Path) -> None:
 
     store = replace_images(np.zeros((2, 1, 4, 16, 16), np.uint8))
     backbone = build_backbone("small", channels=1, outputs=1, dimensions=3, width=2)
-    job = _Job(RunDir(tmp_path), store, "lungs", "test", torch.device("cpu"), 8)
+    job = _Job(RunDir(tmp_path), store, "lungs", "test", torch.device("cpu"), 8, "best")
     maps = job.maps(Classifier(backbone, [0.5], [0.2], 3), np.array([1]), "nodule", lambda n: None)
     assert maps.shape == (1, 4, 16, 16)
     job.write_maps(maps, np.array([1]), "single", "nodule")

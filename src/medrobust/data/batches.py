@@ -33,10 +33,11 @@ def channel_statistics(store: Store, rows: NDArray[np.int64]) -> tuple[list[floa
     for first in range(0, len(some), 64):
         images = load_images(store, some[first : first + 64], "cpu").transpose(0, 1).flatten(1)
         values = images.double()
-        count = torch.full_like(sums[0], values.shape[1])
-        sums += torch.stack([count, values.sum(1), values.square().sum(1)])
-    mean = sums[1] / sums[0]
-    spread = (sums[2] / sums[0] - mean.square()).clamp(min=0).sqrt()
+        ones = torch.ones_like(values)
+        sums += torch.stack([ones.sum(1), values.sum(1), values.square().sum(1)])
+    count, total, squares = sums
+    mean = total / count
+    spread = ((squares - total * mean) / (count - 1)).clamp(min=0).sqrt()
     return mean.tolist(), spread.clamp(min=1e-3).tolist()
 
 
