@@ -94,7 +94,7 @@ def test_configurations(called: list[list[str]], tmp_path: Path) -> None:
     rest = [config.model_dump(exclude={"name", "regime"}) for config in configs]
     assert rest[0] == rest[1] == rest[2]
     assert configs[0].data.store == tmp_path / "store"
-    assert yaml.safe_load((tmp_path / "dual.yaml").read_text())["attack"]["eps"] == "2/255"
+    assert yaml.safe_load((tmp_path / "dual.yaml").read_text())["attack"]["eps"] == 0.005
 
 
 def test_a_second_call_goes_on_where_the_first_stopped(
