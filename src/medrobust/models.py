@@ -106,12 +106,11 @@ def check_fits(store: Store, model: dict[str, Any], run: RunDir) -> None:
     Raises:
         MedrobustError: other findings, task, channels or size.
     """
-    here = describe(store)
-    for name, expected in model.items():
-        if here[name] != expected:
+    for name, here in describe(store).items():
+        if name in model and model[name] != here:
             raise MedrobustError(
-                f"{store.path}: expected {name} {expected}, as {run.path} was trained, "
-                f"found {here[name]}; give a store prepared in the same way"
+                f"{store.path}: expected {name} {model[name]}, as {run.path} was trained, "
+                f"found {here}; give a store prepared in the same way"
             )
 
 
