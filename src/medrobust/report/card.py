@@ -77,7 +77,9 @@ def _facts(store: Store) -> list[tuple[str, str]]:
     size = " × ".join(str(n) for n in info.size)
     kind = "volumes" if len(info.size) == 3 else "images"
     colour = "grey" if info.channels == 1 else f"{info.channels} channels"
-    task = "one class per image" if info.task == "exclusive" else "several findings per image"
+    task = "one class per image" if info.task == "exclusive" else "findings, any number per image"
+    if len(store.findings) == 1:
+        task = f"one finding: {store.findings[0]}"
     facts = [
         ("Name", f"{info.title} ({info.name})" if info.title != info.name else info.name),
         ("Source", info.source),
