@@ -273,7 +273,19 @@ def _score(
             )
             rows.append(scores.rows)
             warnings += scores.warnings
-    return pd.concat(rows, ignore_index=True), list(dict.fromkeys(warnings))
+    return pd.concat(rows, ignore_index=True), _each_once(warnings)
+
+
+def _each_once(warnings: Sequence[str]) -> list[str]:
+    """Of warnings about several predictions the first, with the number of the others."""
+    places: dict[str, list[str]] = {}
+    for warning in warnings:
+        place, _, what = warning.partition(": ")
+        places.setdefault(what, []).append(place)
+    return [
+        f"{first}{f' and {len(others)} more' if others else ''}: {what}"
+        for what, (first, *others) in places.items()
+    ]
 
 
 def _merge_metrics(run: RunDir, rows: pd.DataFrame, job: _Job) -> None:

@@ -68,7 +68,7 @@ def refuse_existing(path: Path, overwrite: bool = False) -> None:
         )
     if path.exists() and not overwrite:
         raise MedrobustError(
-            f"{path} exists already: choose another place, remove it, or ask to overwrite it"
+            f"{path} exists already: choose another place, remove it, or overwrite it (--overwrite)"
         )
 
 

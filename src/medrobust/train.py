@@ -55,6 +55,10 @@ def train(
         device=fabric.device,
         on_device=config.data.on_device,
     )
+    say(
+        f"{run.path}: {config.regime} training of {len(batches.rows)} images, "
+        f"{len(batches)} steps an epoch, on {_device_name(fabric.device)}"
+    )
     while step.state.epoch < config.train.epochs and not _is_out_of_patience(step.state, config):
         begun = time.monotonic()
         loss = _train_epoch(step, batches, track)

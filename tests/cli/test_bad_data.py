@@ -77,7 +77,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "image of another size": (
         enlarge,
         "1 of the first 4 images cannot be used, more than 1.00% of 20: expected 8x8 pixels like "
-        "the first image, got 9x8: give a size to which all are resized (3.png)",
+        "the first image, got 9x8: give a size to which all are resized (--size) (3.png)",
     ),
     "label 2": (
         cells(4, 3, "2"),

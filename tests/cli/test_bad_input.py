@@ -361,14 +361,16 @@ class TestFullDisk:
         assert list((tmp_path / "runs").rglob("*")) == [tmp_path / "runs/dual"]
 
     def test_checkpoint(
-        self, medrobust: Any, refusal: Refuse, config_file: Callable[..., Path], tmp_path: Path,
+        self, medrobust: Any, config_file: Callable[..., Path], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, fill_disk: Callable[[str], None],
     ) -> None:  # fmt: skip
         config, runs = config_file(), tmp_path / "runs"
         fill_disk("best")
-        found = refusal("train", config, "--runs", runs)
+        outcome = medrobust("train", config, "--runs", runs)
         path = runs / "dual/0/checkpoints/best.safetensors"
-        assert re.fullmatch(FULL.format(re.escape(str(path))), found)
+        assert outcome.code == 1
+        last = outcome.err.splitlines()[-1].removeprefix("error: ")
+        assert re.fullmatch(FULL.format(re.escape(str(path))), last)
         assert not path.exists()
         assert not list(runs.rglob("*.partial*"))
         monkeypatch.undo()

@@ -90,7 +90,9 @@ def test_interrupted(medrobust: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "build_report", interrupt)
     outcome = medrobust("report", "runs", "--out", "r.html")
     assert outcome.code == 130
-    assert outcome.err.strip() == "interrupted; the same command goes on where it stopped"
+    assert outcome.err.strip() == (
+        "interrupted; nothing is half-written, give the same command again"
+    )
 
 
 def test_prepare_phantom(medrobust: Any, tmp_path: Path) -> None:
@@ -176,7 +178,9 @@ def test_from_training_to_report(
     run = RunDir(runs / "plain" / "3")
     assert trained.code == 0
     assert trained.out == f"{run.path}\n"
-    assert [line[:9] for line in trained.err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+    first, *epochs = trained.err.splitlines()
+    assert first == f"{run.path}: standard training of 34 images, 2 steps an epoch, on cpu"
+    assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
     assert run.config().train.lr == 1e-3
     assert run.is_done
     assert (

@@ -263,7 +263,9 @@ def test_an_older_store_is_replaced_only_on_request_and_when_the_new_one_is_whol
     tiny, out: Path
 ) -> None:
     old = prepare(tiny(), out, size=None)
-    assert "exists already: choose another place, remove it, or ask to" in refusal(tiny(), out)
+    assert "exists already: choose another place, remove it, or overwrite it" in refusal(
+        tiny(), out
+    )
     refusal(tiny(broken=(4,)), out, overwrite=True)
     verify_checksum(old)
     assert prepare(tiny(), out, size=2, overwrite=True).info.size == (2, 2)

@@ -52,7 +52,6 @@ def test_runs_that_differ_in_more_than_the_regime(found: list[Run], workplace: W
     )
     assert warned([first, odd], workplace.store) == [
         "The runs were trained on different stores (blobs and other; the checksums differ).",
-        "The store blobs is no longer the one that the runs were trained on.",
         "The runs come from different commits: 01234567 and fedcba98.",
         "The runs have different networks; differences are not those of the regime alone.",
         "The runs were trained with different attacks; robustness is compared at one radius.",

@@ -210,5 +210,5 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
-            console.print("interrupted; the same command goes on where it stopped")
+            console.print("interrupted; nothing is half-written, give the same command again")
         raise

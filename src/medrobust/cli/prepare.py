@@ -142,7 +142,11 @@ def arrays(
     split: Annotated[str | None, typer.Option(help="Array of 0, 1, 2 or train, val, test.")] = None,
     patients: Annotated[str | None, typer.Option(help="Array of patients.")] = None,
     finding: Annotated[
-        list[str] | None, typer.Option(help="Name of a label column; repeat, in order.")
+        list[str] | None,
+        typer.Option(
+            help="Name of a label column; repeat, in order. Of one array of 0 and 1: the finding "
+            "that is 1, or both classes' names, of which the second becomes the finding."
+        ),
     ] = None,
     name: Name = None,
     exclusive: Exclusive = False,

@@ -134,7 +134,7 @@ def _expect_shape(geometry: Geometry, picture: Picture, shape: tuple[int, ...]) 
         )
     raise MedrobustError(
         f"expected {_by(shape[1:])} pixels like the first image, got {_by(got[1:])}: "
-        "give a size to which all are resized"
+        "give a size to which all are resized (--size)"
     )
 
 

@@ -40,7 +40,7 @@ def _about_store(runs: Sequence[Run], store: Store | None, missing: str) -> Iter
         yield f"The runs were trained on different stores ({names}; the checksums differ)."
     if store is None:
         return
-    if checksums and checksums != {store.checksum}:
+    if checksums and store.checksum not in checksums:
         yield f"The store {store.info.name} is no longer the one that the runs were trained on."
     if store.info.patients == "unknown":
         yield (
