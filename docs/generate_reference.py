@@ -11,6 +11,7 @@ import itertools
 import json
 import types
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -19,6 +20,7 @@ from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo
 
 from medrobust.cli.main import app
+from medrobust.cli.options import StoreOptions, with_store_options
 from medrobust.config import Config, Section
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -56,8 +58,31 @@ def command_line() -> str:
     """Every command with its arguments, options and examples."""
     parts = ["## `medrobust`\n", _parameters(app.registered_callback.callback)]
     for words, callback in commands(app):
-        parts += [f"## `medrobust {words}`\n", *_described(callback), _parameters(callback)]
+        if words == "prepare phantom":  # the first data set
+            parts += ["## `medrobust prepare`: the options of every data set\n", _common()]
+        own = getattr(callback, "__wrapped__", callback)
+        parts += [f"## `medrobust {words}`\n", *_described(callback), _parameters(own)]
+        if own is not callback:
+            parts.append(_and_common(callback))
     return "\n".join(parts)
+
+
+def _common() -> str:
+    return _parameters(with_store_options()(lambda *, options: None))
+
+
+def _and_common(callback: Callable[..., Any]) -> str:
+    """Which of the common options a data set has."""
+    there = inspect.signature(callback).parameters
+    missing = [
+        f"`{_option(field.name)}`" for field in fields(StoreOptions) if field.name not in there
+    ]
+    without = f", without {', '.join(missing)}" if missing else ""
+    return f"And the options of every data set (above){without}.\n"
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -157,7 +182,7 @@ def _shown(name: str, info: Any) -> str:
     """How a parameter is written."""
     if isinstance(info, ArgumentInfo):
         return name.upper()
-    return ", ".join(info.param_decls or [f"--{name.replace('_', '-')}"])
+    return ", ".join(info.param_decls or [_option(name)])
 
 
 def _given(parameter: inspect.Parameter, info: Any) -> str:

@@ -13,9 +13,13 @@ import torch
 from medrobust import checkpoints, statistics
 from medrobust.data.batches import load_images
 from medrobust.data.cases import gallery_rows
+from medrobust.data.prepare import prepare
+from medrobust.data.selection import Selection
 from medrobust.data.store import Store
+from medrobust.datasets.phantom import Phantom
 from medrobust.errors import MedrobustError
 from medrobust.evaluate import Evaluation, choose_device, evaluate
+from medrobust.explain.stage import explain
 from medrobust.metrics import read_metrics
 from medrobust.models import load_model
 from medrobust.predictions import Predictions, read_predictions
@@ -413,6 +417,57 @@ class TestOtherStores:
             own.reset_index(drop=True),
             before[before["metric"] != "threshold"].reset_index(drop=True),
         )
+
+    def test_findings_of_other_names_are_matched_and_the_rest_is_named(
+        self, evaluated_run: RunDir, copy_of: Copy, other_store: Store, tmp_path: Path
+    ) -> None:
+        names = {
+            "Pleural Effusion": "effusion",
+            "Pneumothoraces": "pneumothorax",
+            "female": "sex:F",
+            "CONSOLIDATION": "consolidation",
+        }
+        source = Phantom(images=40, size=32, seed=1)
+        aliased = prepare(source, tmp_path / "store", size=None, selection=Selection(labels=names))
+        plain, run = copy_of(evaluated_run), tmp_path / "aliased"
+        run = RunDir(Path(shutil.copytree(plain.path, run / "dual" / "0")))
+        evaluate(plain, other_store)
+        warnings = evaluate(run, aliased)
+        assert warnings[:2] == [
+            f"{aliased.path}: left out, since the store has no labels of them: nodule, "
+            "cardiomegaly",
+            f"{aliased.path}: left out, since the model does not know them: female",
+        ]
+        assert not any("nodule has no" in text for text in warnings)
+        found, expected = (
+            table[(table["store"] == store_name(run, store)) & (table["split"] == "test")]
+            for table, store in (
+                (read_metrics(run.metrics), aliased),
+                (read_metrics(plain.metrics), other_store),
+            )
+        )
+        shared = ["consolidation", "effusion", "pneumothorax"]
+        assert sorted(found["finding"].unique()) == sorted([*shared, "macro"])
+        keys = ["branch", "attack", "finding", "metric", "interval", "value", "low", "high"]
+        clean = [
+            t[(t["attack"] == "") & t["finding"].isin(shared)][keys] for t in (found, expected)
+        ]
+        pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in clean))
+
+    def test_maps_are_of_the_shared_findings_only(
+        self, dual_run: RunDir, copy_of: Copy, tmp_path: Path
+    ) -> None:
+        names = {"Pleural Effusion": "effusion", "female": "sex:F"}
+        source = Phantom(images=40, size=32, seed=1)
+        aliased = prepare(source, tmp_path / "store", size=None, selection=Selection(labels=names))
+        run = copy_of(dual_run)
+        notes = explain(run, aliased)
+        assert [note.partition(": ")[2].partition(",")[0] for note in notes] == ["left out"] * 2
+        scores = pd.read_csv(run.explain / "scores.csv")
+        assert scores["finding"].unique().tolist() == ["effusion"]
+        assert scores["value"].notna().any()
+        with pytest.raises(MedrobustError, match="finding: expected some of effusion, found 'nod"):
+            explain(run, aliased, findings=["nodule"])
 
     def test_without_the_training_store_thresholds_are_the_other_ones_and_that_is_said(
         self, dual_run: RunDir, copy_of: Copy, other_store: Store

@@ -29,7 +29,7 @@ from medrobust.metrics import (
     threshold_rows,
     write_metrics,
 )
-from medrobust.models import ball_of, load_model, loss_for
+from medrobust.models import ball_of, fit_model, loss_for
 from medrobust.predictions import read_predictions, write_predictions
 from medrobust.progress import Count
 from medrobust.rundir import RunDir, store_name
@@ -68,7 +68,7 @@ def evaluate(
     validation.predict("val", Condition(), track)
     rows, warnings = _score(job, validation, conditions)
     _merge_metrics(run, rows, job)
-    return notes + warnings
+    return [*job.notes, *notes, *warnings]
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,25 @@ class _Job:
     model: DualBN
     weights: str
     device: torch.device
+    missing: tuple[str, ...]
+    """The model's findings that the store has no labels of."""
+    notes: tuple[str, ...]
 
     @classmethod
     def of(cls, run: RunDir, store: Store, config: Config, what: Evaluation) -> "_Job":
-        model, weights = load_model(run, store, what.checkpoint)
-        device = choose_device(what.device)
-        return cls(run, store, config, what, model.to(device), weights, device)
+        fitted = fit_model(run, store, what.checkpoint)
+        device, aligned = choose_device(what.device), fitted.aligned
+        model, notes = fitted.model.to(device), [f"{store.path}: {n}" for n in aligned.notes]
+        return cls(
+            *(run, aligned.store, config, what, model, fitted.weights, device),
+            missing=aligned.missing,
+            notes=tuple(notes),
+        )
+
+    def scored(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Predictions of the findings that the store has labels of."""
+        columns = [name for f in self.missing for name in (f, f"logit:{f}")]
+        return frame.drop(columns=columns)
 
     def predict(self, split: str, condition: Condition, track: Track) -> None:
         """Write the predictions of one condition, unless they are there."""
@@ -249,7 +262,7 @@ def _validation(job: _Job) -> tuple[_Job, list[str]]:
         if "val" not in set(job.store.table["split"]):
             raise MedrobustError(f"thresholds can't be chosen: {error}") from error
         return job, [f"thresholds come from split val of {job.store.path}, because {error}"]
-    return replace(job, store=home), []
+    return replace(job, store=home, missing=()), []
 
 
 def _score(
@@ -268,8 +281,9 @@ def _score(
                 continue
             path = job.path(job.what.split, branch, condition)
             frame, sidecar = read_predictions(path)
+            frame, table = job.scored(frame), job.store.table
             scores = score_predictions(
-                frame, sidecar, job.store.table, thresholds, path.stem, redraws, job.config.seed
+                frame, sidecar, table, thresholds, path.stem, redraws, job.config.seed
             )
             rows.append(scores.rows)
             warnings += scores.warnings

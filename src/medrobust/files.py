@@ -6,10 +6,10 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
@@ -60,6 +60,33 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def resumable_folder(path: Path, plan: str, overwrite: bool = False) -> Iterator[Path]:
+    """Give a folder that survives an interruption; its `result` becomes `path` in the end.
+
+    What lies in it after a crash, an interruption or a full disk is there again at the next call
+    with the same `path` and the same `plan`, a text that says what is being made; another plan
+    starts with an empty folder. After a `MedrobustError` nothing is left of it. Missing parent
+    folders are made.
+
+    Raises `MedrobustError` when `path` exists and `overwrite` is false, when another process is
+    at the same work, and when the disk or a quota is full.
+    """
+    refuse_existing(path, overwrite)
+    work = path.with_name(f".{path.name}.partial")
+    with _named_when_full(path, f"the same command will go on from here (kept in {work.name})"):
+        work.mkdir(parents=True, exist_ok=True)
+        with _locked(work):
+            _follow(work, plan)
+            try:
+                yield work
+            except MedrobustError:
+                shutil.rmtree(work, ignore_errors=True)
+                raise
+            _replace_folder(work / "result", path)
+            shutil.rmtree(work)
+
+
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
     """Raise `MedrobustError` if a folder must not be written to `path`."""
     if path.exists() and not path.is_dir():
@@ -94,16 +121,29 @@ def file_name(finding: str) -> str:
     return "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in finding)
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+def sha256_of(path: Path, read: Callable[[int], None] = lambda count: None) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits.
+
+    `read` is called with the number of bytes read since its last call.
+    """
+    hasher = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(2**22):
+            hasher.update(part)
+            read(len(part))
+    return hasher.hexdigest()
 
 
 def remove_partial(folder: Path) -> None:
     """Remove what a killed process had begun to write in this folder."""
     for path in folder.glob(".*.partial*"):
         path.unlink()
+
+
+def flush(file: IO[bytes]) -> None:
+    """Make the disk hold what was written to an open file."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sibling(path: Path) -> Path:
@@ -126,7 +166,39 @@ def _replace_folder(new: Path, path: Path) -> None:
 
 
 @contextmanager
-def _named_when_full(path: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a folder to this process, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MedrobustError(
+                f"another process is at work in {folder}: let it finish"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _follow(work: Path, plan: str) -> None:
+    """Empty a folder whose contents belong to another plan, or remove what was half-written."""
+    there = work / "plan"
+    if not there.is_file() or there.read_text(encoding="utf-8") != plan:
+        for old in work.iterdir():
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        (work / "result").mkdir()
+        write_text(there, plan)
+    remove_partial(work / "result")
+
+
+@contextmanager
+def _named_when_full(path: Path, fate: str = "nothing was left behind") -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -134,5 +206,5 @@ def _named_when_full(path: Path) -> Iterator[None]:
             raise
         raise MedrobustError(
             f"cannot write {path}: {os.strerror(error.errno)}; "
-            "free some space or choose another disk (nothing was left behind)"
+            f"free some space or choose another disk ({fate})"
         ) from error

@@ -1,5 +1,6 @@
 """From settings to models and attacks: the only place where names become objects."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 from medrobust import checkpoints
 from medrobust.attacks import Attack, Ball, fgsm, gaussian_noise, n_fgsm, pgd
 from medrobust.config import AttackSettings, Config
+from medrobust.data.aligned import Aligned, align
 from medrobust.data.batches import channel_statistics
 from medrobust.data.store import Store
 from medrobust.dual import DualBN
@@ -66,22 +68,48 @@ def untrained_like(network: nn.Module, config: Config, store: Store) -> nn.Modul
     return fresh.eval()
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and a store seen through its findings."""
+
+    model: DualBN
+    weights: str
+    """The hash of the weights."""
+    aligned: Aligned
+
+
+def fit_model(run: RunDir, store: Store, checkpoint: str = "best") -> Fitted:
+    """The model of a run's checkpoint, and `store` with the model's findings.
+
+    Raises:
+        MedrobustError: no such checkpoint, or a store of another task, size or channels, or
+            without a finding of the model.
+    """
+    config, saved = run.config(), checkpoints.load(run.checkpoints, checkpoint)
+    trained_on = saved.state["model"]
+    aligned = align(store, trained_on["findings"], trained_on["task"])
+    check_fits(aligned.store, trained_on, run)
+    flat = [0.0] * store.images.shape[1]
+    network = _classifier(config, aligned.store, flat, [1.0] * len(flat))
+    model = DualBN(network, BRANCHES[config.regime])
+    tensors = deployed(saved.tensors)
+    load_tensors(model, tensors, f"{run.checkpoints}/{checkpoint}.safetensors")
+    return Fitted(model.eval(), digest(tensors), aligned)
+
+
 def load_model(run: RunDir, store: Store, checkpoint: str = "best") -> tuple[DualBN, str]:
     """The model of a run's checkpoint and the hash of its weights; `store` has its findings.
 
     Raises:
-        MedrobustError: no such checkpoint, or a store with other findings or channels.
+        MedrobustError: no such checkpoint, or a store of other findings, task, size or channels.
     """
-    config, saved = run.config(), checkpoints.load(run.checkpoints, checkpoint)
-    check_fits(store, saved.state["model"], run)
-    flat = [0.0] * store.images.shape[1]
-    model = DualBN(
-        _classifier(config, store, flat, [1.0] * len(flat)),
-        BRANCHES[config.regime],
-    )
-    tensors = deployed(saved.tensors)
-    load_tensors(model, tensors, f"{run.checkpoints}/{checkpoint}.safetensors")
-    return model.eval(), digest(tensors)
+    fitted = fit_model(run, store, checkpoint)
+    if fitted.aligned.store.findings != store.findings:
+        raise MedrobustError(
+            f"{store.path}: expected findings {', '.join(fitted.aligned.store.findings)}, as "
+            f"{run.path} was trained, found {', '.join(store.findings)}"
+        )
+    return fitted.model, fitted.weights
 
 
 def deployed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

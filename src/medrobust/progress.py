@@ -44,6 +44,11 @@ class Bars:
         task = self._new(title, None)
         return lambda done, total: self._progress.update(task, completed=done, total=total)
 
+    def bytes(self, title: str) -> Callable[[int, int], None]:
+        """The same for bytes, shown in MiB."""
+        count = self.counter(f"{title} (MiB)")
+        return lambda done, total: count(done >> 20, total >> 20)
+
     def _new(self, title: str, total: int | None) -> TaskID:
         for task in self._progress.task_ids:
             self._progress.remove_task(task)

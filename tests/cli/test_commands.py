@@ -20,7 +20,10 @@ from medrobust.errors import MedrobustError
 from medrobust.rundir import RunDir
 
 COMMANDS = ["train", "evaluate", "explain", "report", "demo"]
-SOURCES = ["phantom", "medmnist", "images", "arrays"]
+SOURCES = [
+    *("phantom", "medmnist", "images", "arrays", "dicom"),
+    *("chexpert", "nih", "kneemri", "luna16", "custom"),
+]
 
 
 def python(*words: str) -> subprocess.CompletedProcess[str]:
@@ -160,7 +163,7 @@ def test_prepare_arrays(medrobust: Any, tmp_path: Path) -> None:
     words = ["--images", "pictures", "--labels", "truth", "--split", "part", "--finding", "nodule"]
     outcome = medrobust(
         *("prepare", "arrays", "--root", tmp_path / "patches.npz", "--out", out),
-        *(*words, "--window", 0, 1, "--size", 8),
+        *(*words, "--window", "0:1", "--size", 8),
     )
     assert outcome.code == 0
     assert open_store(out).findings == ["nodule"]

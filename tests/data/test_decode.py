@@ -131,12 +131,12 @@ def outcome(path: Path) -> str:
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4"])
 def test_not_an_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)
-    assert reason(tmp_path / "x.png") == "not a PNG or JPEG image"
+    assert reason(tmp_path / "x.png") == "not a PNG, JPEG or TIFF image"
 
 
 def test_other_formats_are_not_even_tried(tmp_path: Path) -> None:
     Image.fromarray(RAMP).save(tmp_path / "x.png", format="GIF")
-    assert reason(tmp_path / "x.png") == "not a PNG or JPEG image"
+    assert reason(tmp_path / "x.png") == "not a PNG, JPEG or TIFF image"
 
 
 @pytest.mark.parametrize("side", [11_000, 20_000])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from medrobust.data.prepare import prepare
+from medrobust.data.window import parse_window
 from medrobust.datasets.arrays import Arrays
 from medrobust.errors import MedrobustError
 
@@ -21,7 +22,7 @@ def saved(folder: Path, **arrays) -> Path:
 
 @real
 def test_luna16_patches(tmp_path: Path) -> None:
-    source = Arrays(REAL, split="split", findings=["nodule"], window=(0, 255))
+    source = Arrays(REAL, split="split", findings=["nodule"], window=parse_window("0:255"))
     store = prepare(source, tmp_path / "store", size=None)
     assert store.images.shape == (8105, 1, 50, 50)
     assert store.findings == ["nodule"]
@@ -78,7 +79,7 @@ def test_channels_come_first(tmp_path: Path, shape, expected) -> None:
 
 def test_a_window_for_other_numbers(tmp_path: Path) -> None:
     path = saved(tmp_path, images=IMAGES.astype(np.float32))
-    assert Arrays(path, window=(-1000, 400)).read({"image_id": "000000"}).low == -1000
+    assert Arrays(path, window=parse_window("-1000:400")).read({"image_id": "000000"}).low == -1000
     with pytest.raises(MedrobustError, match="give the window of float32 images: the values of x"):
         Arrays(path).read({"image_id": "000000"})
     masks = Arrays(saved(tmp_path, images=IMAGES > 100)).read({"image_id": "000000"})
@@ -133,12 +134,11 @@ def test_arrays_that_do_not_fit(tmp_path: Path, arrays, settings, text) -> None:
         Arrays(saved(tmp_path, **arrays), **settings).index()
 
 
-def test_a_negative_label_is_found_by_the_table(tmp_path: Path) -> None:
-    source = Arrays(saved(tmp_path, labels=LABELS - (LABELS == 0), split=LABELS), split="split")
-    with pytest.raises(
-        MedrobustError, match=r"label:class_1 must be 0, 1 or empty .* -1\.0 at 0000"
-    ):
-        prepare(source, tmp_path / "store", size=None)
+def test_minus_one_is_uncertain(tmp_path: Path) -> None:
+    path = saved(tmp_path, labels=LABELS - (np.arange(6) == 0), split=np.array([0, 0, 0, 1, 2, 2]))
+    store = prepare(Arrays(path, split="split"), tmp_path / "store", size=None)
+    assert np.isnan(store.labels[0, 0])
+    assert "1 uncertain labels count as unknown" in store.info.warnings
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and nothing else"])

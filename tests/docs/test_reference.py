@@ -55,6 +55,11 @@ def options(command, words=()):
         yield from options(inner, (*words, name))
 
 
+def section(page, heading):
+    """What stands below a heading."""
+    return page.partition(heading)[2].partition("\n## ")[0]
+
+
 def test_every_command_and_option_stands_in_the_command_line_page():
     import typer
 
@@ -64,8 +69,9 @@ def test_every_command_and_option_stands_in_the_command_line_page():
     for command, names in options(typer.main.get_command(app)):
         if command == "prepare":
             continue  # a group without options of its own
-        _, _, rest = page.partition(f"## `{f'medrobust {command}'.strip()}`\n")
-        part = rest.partition("\n## ")[0]
+        part = section(page, f"## `{f'medrobust {command}'.strip()}`\n")
+        if "And the options of every data set (above)" in part:
+            part += section(page, "## `medrobust prepare`: the options of every data set\n")
         missing = [n for n in names if f"| `{n if n[:1] == '-' else n.upper()}` |" not in part]
         assert not missing, command
 

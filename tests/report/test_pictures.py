@@ -1,3 +1,4 @@
+import base64
 import io
 
 import numpy as np
@@ -93,3 +94,14 @@ def test_the_middle_slice() -> None:
     volume = np.arange(5)[None, :, None, None] * np.ones((1, 5, 2, 2))
     assert_array_equal(pictures.plane(volume, 3), np.full((1, 2, 2), 2))
     assert_array_equal(pictures.plane(volume[0], 2), volume[0])
+
+
+def test_a_snapshot_is_exact_while_that_is_small() -> None:
+    few = np.random.default_rng(0).integers(0, 256, (1, 20, 20)) / 255
+    uri = pictures.snapshot(few)
+    assert uri == pictures.data_uri(pictures.photograph(few))
+    many = np.random.default_rng(0).integers(0, 256, (3, 120, 120)) / 255
+    kind, content = pictures.snapshot(many).split(",")
+    assert kind == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+        assert (picture.size, picture.mode) == ((120, 120), "RGB")

@@ -144,7 +144,7 @@ def explain(
 
     for run in found:
         with progress_bars(console) as bars:
-            run_explanation(
+            notes = run_explanation(
                 run,
                 other,
                 split=split,
@@ -153,6 +153,7 @@ def explain(
                 device=device,
                 track=bars.start,
             )
+        warn(notes)
         typer.echo(run.explain)
 
 
@@ -171,6 +172,34 @@ def report(
 
     warn(build_report(runs, out, title=title))
     typer.echo(out)
+
+
+@app.command()
+def inspect(
+    store: Annotated[Path, typer.Argument(help="What `medrobust prepare` wrote.")],
+    out: Annotated[Path | None, typer.Option(help="An HTML file to write, with pictures.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file and compare its checksum first.")
+    ] = False,
+) -> None:
+    """What one wants to see of a store before training: counts, labels, pictures, copies, rejects.
+
+    \b
+    medrobust inspect stores/mine
+    medrobust inspect stores/mine --out mine.html
+    """
+    from medrobust.data.store import open_store, verify_checksum
+    from medrobust.inspection import as_text, inspect_store, write_inspection
+
+    opened = open_store(store)
+    if verify:
+        with progress_bars(console) as bars:
+            verify_checksum(opened, bars.bytes(f"verifying {store}"))
+    found = inspect_store(opened)
+    typer.echo(as_text(found))
+    if out is not None:
+        write_inspection(opened, found, out)
+        typer.echo(out)
 
 
 @app.command()

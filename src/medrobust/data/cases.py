@@ -1,6 +1,7 @@
 """A few images of a split to look at, chosen before any result is known."""
 
 import hashlib
+import heapq
 from collections.abc import Collection
 
 import numpy as np
@@ -23,18 +24,19 @@ def gallery_rows(store: Store, split: str, per_finding: int = 4) -> NDArray[np.i
     chosen: list[int] = []
     for column, finding in enumerate(store.findings):
         positive = rows[labels[:, column] == 1]
-        chosen += _first(store, positive, per_finding, store.truth(finding))
+        chosen += first_cases(store, positive, per_finding, store.truth(finding))
     negative = rows[np.nansum(labels, axis=1) == 0]
-    chosen += _first(store, negative, NEGATIVES, ())
+    chosen += first_cases(store, negative, NEGATIVES)
     return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
 
 
-def _first(
-    store: Store, rows: NDArray[np.int64], count: int, preferred: Collection[int]
+def first_cases(
+    store: Store, rows: NDArray[np.int64], count: int, preferred: Collection[int] = ()
 ) -> list[int]:
-    ids = store.table["image_id"]
+    """The first `count` of these rows by a hash of the image id, `preferred` ones before others."""
+    ids = store.table["image_id"].to_numpy()
 
     def rank(row: int) -> tuple[bool, bytes]:
-        return row not in preferred, hashlib.blake2b(str(ids.iloc[row]).encode()).digest()
+        return row not in preferred, hashlib.blake2b(str(ids[row]).encode()).digest()
 
-    return sorted(rows.tolist(), key=rank)[:count]
+    return heapq.nsmallest(count, rows.tolist(), key=rank)

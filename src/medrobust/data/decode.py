@@ -1,43 +1,50 @@
 """From an image file to pixels in native units, and from native units to store integers."""
 
-import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from medrobust.errors import MedrobustError
 
-FORMATS = ("PNG", "JPEG")
+FORMATS = ("PNG", "JPEG", "TIFF")
 MAX_PIXELS = 100_000_000
+ORIENTATION, PHOTOMETRIC = 0x0112, 0x0106
+"""TIFF's numbers for these properties, which Exif shares."""
 COLOUR_TOLERANCE = 8
 """JPEG's chroma rounding makes grey images differ by a few grey values between channels."""
 
 
 def read_grey(path: Path) -> tuple[NDArray[Any], str]:
-    """Decode a PNG or JPEG file to (1, H, W) uint8 or uint16 and a note ('' if nothing to say).
+    """Decode a PNG, JPEG or TIFF file to (1, H, W) and a note ('' if there is nothing to say).
 
-    16-bit grey PNG stays uint16. Colour becomes luminance (ITU-R BT.601), which leaves images
-    with equal channels exactly as they are; transparent pixels become black.
+    uint8; grey PNG and TIFF of 16 bits stay uint16, TIFF of 32 bits int32 or float32. Colour
+    becomes luminance (ITU-R BT.601), which leaves images with equal channels exactly as they are;
+    transparent pixels become black. The image is turned as its EXIF orientation says. Of several
+    pages the middle one is read.
 
     Raises `MedrobustError` with the reason alone, so that equal reasons can be counted; who
     calls names the file.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
-            return _decode(path)
-    except FileNotFoundError as error:
-        raise MedrobustError("there is no such file") from error
-    except UnidentifiedImageError as error:
-        raise MedrobustError("not a PNG or JPEG image") from error
-    except Image.DecompressionBombError as error:
-        raise MedrobustError(f"more than {MAX_PIXELS} pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise MedrobustError(f"damaged image: {_reason(error)}") from error
+    with _readable():
+        return _decode(path)
+
+
+def read_mask(path: Path) -> NDArray[np.int64]:
+    """Decode a PNG or TIFF file to (H, W) whole numbers: grey values or palette numbers.
+
+    Raises `MedrobustError` as `read_grey` does, and when it is in colour.
+    """
+    with _readable(), Image.open(path, formats=("PNG", "TIFF")) as image:
+        _refuse_large(image)
+        if image.mode not in ("1", "L", "P", "I;16", "I;16B", "I"):
+            raise MedrobustError(f"expected a mask of whole numbers, found {image.mode}")
+        return np.array(ImageOps.exif_transpose(image)).astype(np.int64)
 
 
 def stretch(
@@ -50,19 +57,69 @@ def stretch(
     return np.clip(np.rint(levels), 0, full).astype(np.uint8 if bits == 8 else np.uint16)
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MAX_PIXELS decides; odd tags are no news
+            yield
+    except (MedrobustError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise MedrobustError("there is no such file") from error
+    except UnidentifiedImageError as error:
+        raise MedrobustError("not a PNG, JPEG or TIFF image") from error
+    except Image.DecompressionBombError as error:
+        raise MedrobustError(f"more than {MAX_PIXELS} pixels") from error
+    except Exception as error:  # Pillow raises nearly anything for what it cannot make sense of
+        raise MedrobustError(_reason(error)) from error
+
+
+def _refuse_large(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+
+
 def _decode(path: Path) -> tuple[NDArray[Any], str]:
     with Image.open(path, formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
-        deep = image.mode != "I;16" and any("16B" in str(tile.args) for tile in image.tile)
+        note = _to_middle_page(image)
+        _refuse_large(image)
+        deep = not image.mode.startswith("I;16") and any(";16" in str(t.args) for t in image.tile)
+        colour = image.mode in ("RGB", "RGBA", "RGBX", "LA", "CMYK")
+        inverted = _is_white_zero(image) and image.mode.startswith("I;16")
+        turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)  # loading a TIFF turns it
         image.load()
-        grey, note = _grey(image)
-    return np.array(grey)[None], "16-bit colour was read at 8 bits" if deep else note
+        grey, kind = _grey(ImageOps.exif_transpose(image))
+    notes = [
+        note,
+        kind,
+        "16-bit colour was read at 8 bits" if deep and colour else "",
+        "turned as the EXIF orientation says" if turned else "",
+    ]
+    pixels = np.array(grey)
+    if grey.mode.startswith("I;16"):
+        pixels = pixels.astype(np.uint16)  # in the machine's order of bytes
+    if inverted:  # which Pillow does for 8 bits
+        pixels = 65535 - pixels
+    return pixels[None], "; ".join(note for note in notes if note)
+
+
+def _to_middle_page(image: Image.Image) -> str:
+    """Go to the middle page of a TIFF; later images in other files are previews or animations."""
+    pages = getattr(image, "n_frames", 1)
+    if image.format != "TIFF" or pages == 1:
+        return ""
+    image.seek(pages // 2)
+    return "the middle one of several pages"
+
+
+def _is_white_zero(image: Image.Image) -> bool:
+    return image.format == "TIFF" and image.getexif().get(PHOTOMETRIC) == 0
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, str]:
-    """Return an image of mode L or I;16."""
-    if image.mode in ("L", "I;16"):
+    """Return an image of mode L, I;16, I or F."""
+    if image.mode in ("L", "I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         return image, ""
     if image.mode == "1":
         return image.convert("L"), ""
@@ -89,8 +146,8 @@ def _colour_note(image: Image.Image) -> str:
     return "colour was turned into luminance (ITU-R BT.601)"
 
 
-def _reason(error: BaseException) -> str:
-    """Return the error's text without a path, which would make every reason unique."""
+def _reason(error: Exception) -> str:
+    """Equal texts for equal causes, without what Pillow quotes of the file or its path."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+        return f"cannot be read: {error.strerror}"
+    return "damaged image: it is truncated" if "truncated" in str(error) else "damaged image"

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medrobust.data.settings import Size
 from medrobust.data.source import Box
+from medrobust.errors import MedrobustError
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,30 @@ class Geometry:
         return framed
 
 
-def fit(shape: tuple[int, ...], size: int | None, keep_aspect: bool = False) -> Geometry:
-    """Fit a picture into a square (a cube) of `size`; None leaves it as it is.
+def fit(
+    shape: tuple[int, ...],
+    size: Size,
+    keep_aspect: bool = False,
+    spacing: tuple[float, ...] | None = None,
+) -> Geometry:
+    """Fit a picture into `size` pixels per side, or of each axis; None leaves it as it is.
 
-    It is stretched, or, with `keep_aspect`, resized until its longest side fits and centred.
+    It is stretched, or, with `keep_aspect`, resized until its longest side fits and centred: the
+    longest side in millimetres, where the pixels' `spacing` is known.
+
+    Raises:
+        MedrobustError: `size` is of another number of axes.
     """
     if size is None:
         return Geometry(shape, shape, shape)
-    store = (size,) * len(shape)
+    store = (size,) * len(shape) if isinstance(size, int) else tuple(size)
+    if len(store) != len(shape):
+        raise MedrobustError(f"expected a size of {len(shape)} axes, got {len(store)}")
     if not keep_aspect:
         return Geometry(shape, store, store)
-    inner = tuple(max(1, round(side * size / max(shape))) for side in shape)
-    return Geometry(shape, inner, store)
+    lengths = np.multiply(shape, spacing or (1.0,) * len(shape))
+    sides = (lengths * np.divide(store, lengths).min()).tolist()
+    return Geometry(shape, tuple(max(1, round(side)) for side in sides), store)
 
 
 def resize(

@@ -56,7 +56,7 @@ class Picture:
     pixels: NDArray[Any]
     """(C, H, W) or (C, D, H, W); C = 1 for grey."""
     low: float
-    """The native value that becomes x = 0."""
+    """The native value that becomes x = 0; above `high` where dark is high (MONOCHROME1)."""
     high: float
     """The native value that becomes x = 1."""
     spacing: tuple[float, ...] | None = None
@@ -68,7 +68,12 @@ class Picture:
 
 
 class Source(Protocol):
-    """A data set: which images there are, and how to read one."""
+    """A data set: which images there are, and how to read one.
+
+    It is sent to other processes, so it must be picklable. What a reader of the store should know
+    of the index, such as files that no label belongs to, may stand in an attribute
+    `notes: list[str]`, which `index()` fills.
+    """
 
     @property
     def card(self) -> Card:
@@ -81,9 +86,11 @@ class Source(Protocol):
     def index(self) -> pd.DataFrame:
         """One row per image: `image_id, source, file, label:<finding>...`.
 
-        `patient_id`, `split` (train, val, test), `age`, `sex`, `view` and other metadata where
-        the data set knows them. Labels are 1, 0 or NaN (unknown). The order of rows is the
-        order of the store.
+        `patient_id`, `split` (train, val, test), `age` (years), `sex` (F, M), `view` (PA, AP,
+        lateral, ...) and other metadata where the data set knows them. Labels are 1, 0,
+        -1 (uncertain) or NaN (unknown). `problem`, where there is such a column and it is not
+        empty, says why a row cannot be used: it is not read. The order of rows is the order of
+        the store.
         """
 
     def read(self, row: Mapping[str, Any]) -> Picture:

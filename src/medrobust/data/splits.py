@@ -76,6 +76,21 @@ def canonical_splits(values: "pd.Series[Any]", column: str) -> pd.Series:
     return known.astype(object).where(~empty, np.nan)
 
 
+def parse_fractions(text: str) -> Fractions:
+    """Read `0.7,0.1,0.2`.
+
+    Raises `MedrobustError` unless these are three fractions that sum to 1.
+    """
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise MedrobustError(
+            f"expected three fractions such as 0.7,0.1,0.2 for train, val and test, found {text!r}"
+        ) from error
+    check_fractions((train, val, test))
+    return train, val, test
+
+
 def check_fractions(fractions: Fractions) -> None:
     """Raise `MedrobustError` unless there are three fractions in [0, 1] that sum to 1."""
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:

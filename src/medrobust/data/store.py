@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from medrobust.data.source import Task
 from medrobust.data.splits import SPLITS
 from medrobust.data.table import findings_of, label_columns, read_table
+from medrobust.data.vocabulary import same_finding
 from medrobust.errors import MedrobustError
 from medrobust.files import sha256_of
 
@@ -46,7 +48,9 @@ class StoreInfo(BaseModel, frozen=True, extra="forbid"):
     window: tuple[float, float] | None
     """Native values of x = 0 and x = 1; None where they differ between images (see the table)."""
     counts: dict[str, int]
-    """images, patients, train, val, test, rejects, duplicate_groups."""
+    """images, patients, train, val, test, rejects, duplicate_groups, near_duplicate_pairs."""
+    left_out: dict[str, int] = {}
+    """Reason -> rows of the data set that were not selected."""
     settings: dict[str, Any]
     """The options `prepare` ran with."""
     warnings: list[str]
@@ -66,10 +70,12 @@ class Store:
     table: pd.DataFrame
     """One row per image, index 0..N-1; `label:<finding>` is 1, 0 or NaN (unknown)."""
     info: StoreInfo
+    aligned: bool = False
+    """Whether the label columns are those of a model and not the file's; see `aligned`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickled memory map is a copy of the whole array; another process opens the files.
-        return open_store, (self.path,)
+        return _opened_with, (self.path, self.table if self.aligned else None)
 
     @property
     def findings(self) -> list[str]:
@@ -113,7 +119,8 @@ class Store:
         if self._masks is None:
             return {}
         table, pixels = self._masks
-        chosen = table[(table["name"] == finding) & (table["kind"] == kind)]
+        same = table["name"].map(partial(same_finding, finding)).astype(bool)
+        chosen = table[same & (table["kind"] == kind)]
         rows = pd.Index(self.table["image_id"]).get_indexer(pd.Index(chosen["image_id"]))
         masks = chosen["mask"].astype(int)
         return {int(row): pixels[mask] for row, mask in zip(rows, masks, strict=True)}
@@ -142,10 +149,28 @@ def open_store(path: Path) -> Store:
     return store
 
 
-def verify_checksum(store: Store) -> None:
-    """Read every file of the store; `MedrobustError` names the first that was changed."""
+def _opened_with(path: Path, table: pd.DataFrame | None) -> Store:
+    store = open_store(path)
+    return store if table is None else replace(store, table=table, aligned=True)
+
+
+def verify_checksum(
+    store: Store, progress: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Read every file of the store; `MedrobustError` names the first that was changed.
+
+    `progress` is called with (bytes read, bytes in all).
+    """
+    total = sum((store.path / name).stat().st_size for name in store.info.checksums)
+    done = 0
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
     for name, expected in store.info.checksums.items():
-        _check_hash(store.path / name, expected)
+        _check_hash(store.path / name, expected, read)
     if combined_checksum(store.info.checksums) != store.checksum:
         raise MedrobustError(f"{store.path / 'store.json'} was changed by hand: {REMEDY}")
 
@@ -189,8 +214,10 @@ def _check_files(path: Path, info: StoreInfo) -> None:
             _check_hash(path / name, expected)
 
 
-def _check_hash(file: Path, expected: str) -> None:
-    if sha256_of(file) != expected:
+def _check_hash(
+    file: Path, expected: str, read: Callable[[int], None] = lambda count: None
+) -> None:
+    if sha256_of(file, read) != expected:
         raise MedrobustError(
             f"{file} was changed after the store was made (its SHA-256 differs): {REMEDY}"
         )

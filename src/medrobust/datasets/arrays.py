@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from medrobust.data.source import Card, Picture, Task
 from medrobust.data.splits import SPLITS, canonical_splits
 from medrobust.data.table import LABEL, examples
+from medrobust.data.window import Window
 from medrobust.datasets.members import Rows, load_array, open_rows
 from medrobust.errors import MedrobustError
 
-Window = tuple[float, float]
 MAX_CLASSES = 1000
 
 
@@ -95,8 +95,23 @@ class Arrays:
 
 def picture(image: NDArray[Any], window: Window | None) -> Picture:
     """Bring one image to (C, H, W) or (C, D, H, W), C = 1 or 3, in its window."""
-    low, high = window or _range_of(image.dtype)
-    return Picture(_channels_first(image), low, high)
+    return Picture(_channels_first(image), *window_limits(image, window))
+
+
+def window_limits(pixels: NDArray[Any], window: Window | None) -> tuple[float, float]:
+    """The native values of x = 0 and x = 1: the window's, or the range of the pixels' type.
+
+    Raises `MedrobustError` when the type has no range that images fill (floats, signed numbers).
+    """
+    if window is not None and window.kind in ("values", "percentile"):
+        return window.limits(pixels, (0.0, 1.0))
+    if pixels.dtype.kind == "b":
+        return 0.0, 1.0
+    if pixels.dtype in (np.uint8, np.uint16):
+        return 0.0, float(np.iinfo(pixels.dtype).max)
+    raise MedrobustError(
+        f"give the window of {pixels.dtype} images: the values of x = 0 and x = 1 (--window)"
+    )
 
 
 def label_table(
@@ -147,14 +162,6 @@ def _channels_first(image: NDArray[Any]) -> NDArray[Any]:
     if image.ndim >= 3 and image.shape[-1] in (1, 3):
         return np.moveaxis(image, -1, 0)
     return image if image.ndim >= 3 and image.shape[0] in (1, 3) else image[None]
-
-
-def _range_of(dtype: np.dtype[Any]) -> Window:
-    if dtype.kind == "b":
-        return 0.0, 1.0
-    if dtype in (np.uint8, np.uint16):
-        return 0.0, float(np.iinfo(dtype).max)
-    raise MedrobustError(f"give the window of {dtype} images: the values of x = 0 and x = 1")
 
 
 def _one_hot(values: NDArray[np.float64], classes: int, where: str) -> NDArray[np.float64]:

@@ -1,9 +1,6 @@
-"""A table (CSV) and a folder of PNG or JPEG images."""
+"""A table (CSV) and a folder of PNG, JPEG or TIFF images."""
 
-import csv
-import difflib
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,24 +8,27 @@ import numpy as np
 import pandas as pd
 
 from medrobust.data.decode import read_grey
-from medrobust.data.source import Card, Picture, Task
-from medrobust.data.splits import canonical_splits
-from medrobust.data.table import LABEL, NUMBERS
-from medrobust.datasets.arrays import Window, own_card
+from medrobust.data.source import Card, Mask, Picture, Task
+from medrobust.data.window import Window
+from medrobust.datasets.arrays import own_card, window_limits
+from medrobust.datasets.label_table import LabelTable
+from medrobust.datasets.raw import MISSING_FILE, files_below
+from medrobust.datasets.truth import BoxTable, MaskFolder, Structure, parse_mask_bits
 from medrobust.errors import MedrobustError
 
-WORDS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "": np.nan}
-SUFFIXES = {".png", ".jpg", ".jpeg"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 
 
 class Images:
     """Images listed in a table, one row per image.
 
     `image_column` holds paths relative to `root`. `labels`: finding -> column with 1, 0, true,
-    false or empty (unknown). `split_column`: train, val, test and their common synonyms.
-    `metadata`: `age`, `sex`, `view` or any other name -> column. `window`: native values of
-    x = 0 and x = 1, by default the range of the file's type (0..255, or 0..65535 for 16 bits).
-    The table is UTF-8, separated by comma, semicolon or tab.
+    false, -1 (uncertain) or empty (unknown), or a rule such as `sex:F` (see `data.rules`).
+    `split_column`: train, val, test and their common synonyms. `metadata`: `age`, `sex`, `view`
+    or any other name -> column. `window`: native values of x = 0 and x = 1, by default the range
+    of the file's type (0..255, or 0..65535 for 16 bits). `masks`: a folder of mask files with the
+    images' names, `mask_bits` what their bits mean (see `truth.parse_mask_bits`). `boxes`: a CSV
+    of boxes. The table is UTF-8, separated by comma, semicolon or tab.
 
     Raises `MedrobustError` when the table cannot be read or a column is missing.
     """
@@ -45,57 +45,46 @@ class Images:
         metadata: Mapping[str, str] | None = None,
         task: Task = "multilabel",
         window: Window | None = None,
+        masks: Path | None = None,
+        mask_bits: str | None = None,
+        boxes: Path | None = None,
         card: Card | None = None,
     ) -> None:
         self.path, self.root = Path(table), Path(root)
         self.task, self.card = task, card or own_card(self.path)
-        self._window = window
-        self._image_column, self._labels = image_column, dict(labels)
-        self._optional = dict(metadata or {})
-        self._split_column = split_column
-        _expect_free(self._optional)
-        if patient_column is not None:
-            self._optional["patient_id"] = patient_column
+        self._window, self._image_column = window, image_column
+        self._patient_column = patient_column
+        self._table = LabelTable(self.path, labels, metadata, split_column)
         if not self.root.is_dir():
             raise MedrobustError(f"expected a folder of images at {self.root}, found none")
+        self._masks = None if masks is None else _mask_folder(masks, mask_bits, list(labels))
+        self._boxes = None if boxes is None else BoxTable.read(boxes, list(labels))
 
     def index(self) -> pd.DataFrame:
         """One row per row of the table, in its order; image ids are the paths with '-' for '/'."""
-        files = self._column(self._image_column).map(self._relative)
+        files = self._table.column(self._image_column).map(self._relative)
         columns: dict[str, Any] = {
             "image_id": files.map(_image_id),
             "source": self.card.name,
             "file": files,
         }
-        for name, column in self._optional.items():
-            columns[name] = self._column(column).replace("", np.nan)
-        if "age" in columns:
-            columns["age"] = self._numbers(columns["age"], self._optional["age"])
-        if self._split_column is not None:
-            columns["split"] = canonical_splits(
-                self._column(self._split_column), self._split_column
-            )
-        for finding, column in self._labels.items():
-            columns[LABEL + finding] = self._label(column)
-        return pd.DataFrame(columns)
+        if self._patient_column is not None:
+            columns["patient_id"] = self._table.column(self._patient_column).replace("", np.nan)
+        there = files_below(self.root)
+        columns["problem"] = np.where(files.isin(there), "", MISSING_FILE)
+        return pd.concat([pd.DataFrame(columns), self._table.described()], axis=1)
 
     def read(self, row: Mapping[str, Any]) -> Picture:
         """Decode one file."""
-        pixels, note = read_grey(self.root / str(row["file"]))
-        low, high = self._window or (0.0, float(np.iinfo(pixels.dtype).max))
-        return Picture(pixels, low, high, note=note)
-
-    @cached_property
-    def _table(self) -> pd.DataFrame:
-        return read_foreign_table(self.path)
-
-    def _column(self, name: str) -> "pd.Series[Any]":
-        if name not in self._table:
-            near = difflib.get_close_matches(name, list(self._table.columns), n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ":"
-            there = ", ".join(self._table.columns)
-            raise MedrobustError(f"{self.path} has no column {name!r}{hint} it has {there}")
-        return self._table[name]
+        file = str(row["file"])
+        pixels, note = read_grey(self.root / file)
+        masks: tuple[Mask, ...] = ()
+        if self._masks is not None:
+            masks, more = self._masks.read(file, pixels.shape[1:])
+            note = "; ".join(text for text in (note, more) if text)
+        boxes = () if self._boxes is None else self._boxes.of(file)
+        low, high = window_limits(pixels, self._window)
+        return Picture(pixels, low, high, masks=masks, boxes=boxes, note=note)
 
     def _relative(self, text: str) -> str:
         path = PurePosixPath(text.replace("\\", "/"))
@@ -107,70 +96,10 @@ class Images:
             )
         return str(path)
 
-    def _label(self, column: str) -> "pd.Series[Any]":
-        words = self._column(column)
-        numbers = words.str.lower().map(WORDS)
-        wrong = ~words.str.lower().isin(WORDS.keys())
-        if wrong.any():
-            self._refuse(column, wrong, "1, 0, true, false or empty")
-        return numbers
 
-    def _numbers(self, values: "pd.Series[Any]", column: str) -> "pd.Series[Any]":
-        numbers = pd.to_numeric(values, errors="coerce")
-        wrong = numbers.isna() & values.notna()
-        if wrong.any():
-            self._refuse(column, wrong, "numbers or empty")
-        return numbers
-
-    def _refuse(self, column: str, wrong: "pd.Series[bool]", expected: str) -> None:
-        row = int(np.flatnonzero(wrong)[0])
-        raise MedrobustError(
-            f"{self.path}: column {column!r}, data row {row + 1}: expected {expected}, "
-            f"found {self._column(column).iloc[row]!r} ({int(wrong.sum())} such rows)"
-        )
-
-
-def read_foreign_table(path: Path) -> pd.DataFrame:
-    """Read somebody's CSV as text, cells and column names stripped of surrounding spaces.
-
-    The separator is the one of comma, semicolon and tab that is most frequent in the first line.
-    Raises `MedrobustError` when there is no such file, or it is not UTF-8, empty or ragged.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = max(",;\t", key=file.readline().count)
-            file.seek(0)
-            lines = [
-                [cell.strip() for cell in line] for line in csv.reader(file, delimiter=separator)
-            ]
-    except FileNotFoundError as error:
-        raise MedrobustError(f"expected a table at {path}, found no such file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MedrobustError(f"{path} cannot be read as UTF-8 CSV: {error}") from error
-    return _frame(path, [line for line in lines if any(line)])
-
-
-def _frame(path: Path, lines: list[list[str]]) -> pd.DataFrame:
-    if len(lines) < 2:
-        raise MedrobustError(f"{path}: expected a header and at least one row, found {len(lines)}")
-    header, *rows = lines
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise MedrobustError(
-                f"{path}, data row {number}: expected {len(header)} cells as in the header, "
-                f"found {len(row)}"
-            )
-    doubled = sorted({name for name in header if name and header.count(name) > 1})
-    if doubled:
-        raise MedrobustError(f"{path}: column {doubled[0]!r} appears twice")
-    return pd.DataFrame(rows, columns=header, dtype="str")
-
-
-def _expect_free(names: Iterable[str]) -> None:
-    taken = {"image_id", "patient_id", "split", "source", "file", *NUMBERS} - {"age"}
-    for name in names:
-        if name in taken or name.startswith(LABEL):
-            raise MedrobustError(f"metadata {name!r} needs another name: the store uses this one")
+def _mask_folder(folder: Path, bits: str | None, findings: list[str]) -> MaskFolder:
+    only = Structure(findings[0], "finding") if len(findings) == 1 else None
+    return MaskFolder(folder, parse_mask_bits(bits, findings) if bits else {}, only)
 
 
 def _image_id(file: str) -> str:

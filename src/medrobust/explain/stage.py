@@ -1,6 +1,6 @@
 """The explain stage: maps of a run's model for a store, and their scores against the truth."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from medrobust.evaluate import Track, choose_device
 from medrobust.explain.localisation import SCORES, centre_prior
 from medrobust.explain.saliency import gradient
 from medrobust.files import file_name, write_atomically, write_csv
-from medrobust.models import load_model, untrained_like
+from medrobust.models import fit_model, untrained_like
 from medrobust.progress import Count
 from medrobust.rundir import RunDir, store_name
 
@@ -39,8 +39,8 @@ def explain(
     batch_size: int = 64,
     device: str = "auto",
     track: Track = lambda total, title: lambda done: None,
-) -> None:
-    """Write `explain/maps/...` and `explain/scores.csv` of a run.
+) -> list[str]:
+    """Write `explain/maps/...` and `explain/scores.csv` of a run; return what to be warned of.
 
     Mapped are, per finding, all positive images that have a mask of it, and the gallery's.
     Scores stand next to a centre prior and to the same network with fresh weights.
@@ -49,12 +49,13 @@ def explain(
         MedrobustError: unknown finding, empty split, or a store that does not fit the model.
     """
     store = store or run.training_store()
-    model, _ = load_model(run, store, checkpoint)
+    fitted = fit_model(run, store, checkpoint)
+    model, store = fitted.model, fitted.aligned.store
     where = choose_device(device)
     networks = {branch: model.branch(branch).to(where) for branch in model.branches}
     fresh = untrained_like(networks[model.branches[0]], run.config(), store).to(where)
     job = _Job(run, store, store_name(run, store), split, where, batch_size, checkpoint)
-    tables, chosen = [], _chosen(store, findings)
+    tables, chosen = [], _chosen(store, fitted.aligned.missing, findings)
     for finding in chosen:
         rows, truth = mapped_rows(store, split, finding), store.truth(finding)
         scored = [int(row) for row in rows if row in truth]
@@ -74,6 +75,7 @@ def explain(
                 tables.append(job.scores(maps, truth, scored, branch, method, finding))
     scores = pd.concat(tables, ignore_index=True)
     _merge_scores(job.folder / "scores.csv", scores, chosen, job)
+    return [f"{store.path}: {note}" for note in fitted.aligned.notes]
 
 
 def mapped_rows(store: Store, split: str, finding: str) -> Rows:
@@ -156,13 +158,14 @@ def _scored(saliency: Maps, mask: NDArray[np.bool_]) -> Iterator[tuple[str, floa
         yield name, score(saliency, mask)
 
 
-def _chosen(store: Store, findings: Sequence[str] | None) -> list[str]:
-    unknown = sorted(set(findings or ()) - set(store.findings))
+def _chosen(store: Store, missing: Collection[str], findings: Sequence[str] | None) -> list[str]:
+    labelled = [finding for finding in store.findings if finding not in missing]
+    unknown = sorted(set(findings or ()) - set(labelled))
     if unknown:
         raise MedrobustError(
-            f"finding: expected some of {', '.join(store.findings)}, found {unknown[0]!r}"
+            f"finding: expected some of {', '.join(labelled)}, found {unknown[0]!r}"
         )
-    return list(findings or store.findings)
+    return list(findings or labelled)
 
 
 def _pick(maps: Maps, rows: Rows, scored: Sequence[int]) -> Maps:

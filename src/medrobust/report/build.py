@@ -1,28 +1,23 @@
 """Assembling the page."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
-
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
-from medrobust.files import write_atomically
 from medrobust.report import card, comparisons, curves, explanations, results, summary
 from medrobust.report import runs as provenance
 from medrobust.report.caveats import caveats
 from medrobust.report.figures import styles
 from medrobust.report.gallery import gallery
 from medrobust.report.numbers import Evaluation, Numbers, arms_of, evaluations
+from medrobust.report.page import expect_folder, write_page
 from medrobust.report.predicted import Predicted
 from medrobust.report.read import Run, read_runs
-from medrobust.report.stores import find_store
-from medrobust.report.text import enumeration, unbroken
-
-TEMPLATES = Path(__file__).parent / "templates"
+from medrobust.report.stores import find_store, used_stores
+from medrobust.report.text import enumeration
+from medrobust.report.trust import trust_table
 
 
 def build_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> list[str]:
@@ -32,16 +27,11 @@ def build_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
     that have not run leave out their sections. Raises `MedrobustError` if there is no run, a
     file cannot be read, or the folder of `out` does not exist.
     """
-    if not out.parent.is_dir():
-        raise MedrobustError(
-            f"expected an existing folder for the report, found no {out.parent}; make it first"
-        )
+    expect_folder(out)
     found = read_runs(runs)
     context = _context(found)
     context["title"] = title or f"Robust classifiers compared: {_names(found)}"
-    page = _environment().get_template("report.html.j2").render(context)
-    with write_atomically(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_page("report.html.j2", context, out)
     return list(context["warnings"])
 
 
@@ -57,6 +47,7 @@ def _context(runs: Sequence[Run]) -> dict[str, Any]:
         "commands": provenance.commands(runs),
         "versions": provenance.versions_table(runs),
         "card": card.data_card(store) if store else None,
+        "trust": trust_table(*used_stores(runs, measured)),
         "numbers": numbers,
         "others": [],
     }
@@ -118,21 +109,3 @@ def _open_store(runs: Sequence[Run]) -> tuple[Store | None, str]:
 
 def _names(runs: Sequence[Run]) -> str:
     return enumeration(list(dict.fromkeys(run.name for run in runs)))
-
-
-def _code(sentence: str) -> Markup:
-    """Backticks as `<code>`, everything else escaped."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["unbroken"] = unbroken
-    environment.filters["code"] = _code
-    return environment

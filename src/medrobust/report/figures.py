@@ -105,7 +105,7 @@ def styles(arms: Sequence[Arm]) -> dict[Arm, Style]:
 @mpl.rc_context(SETTINGS)
 def roc(title: str, lines: Sequence[Line]) -> bytes:
     """True-positive against false-positive rate, with the diagonal of chance."""
-    figure, axes = _figure(2.75, 2.85)
+    figure, axes = canvas(2.75, 2.85)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
     for line in lines:
         _draw(axes, line)
@@ -113,13 +113,13 @@ def roc(title: str, lines: Sequence[Line]) -> bytes:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=ticks, yticks=ticks, aspect="equal")
     axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
     axes.set_title(title)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 @mpl.rc_context(SETTINGS)
 def sweep(title: str, lines: Sequence[Line], grey_levels: bool) -> bytes:
     """AUROC against the attack's radius, chance at 0.5; a second axis in grey levels of 255."""
-    figure, axes = _figure(5.4, 3.5)
+    figure, axes = canvas(5.4, 3.5)
     axes.axhline(0.5, color=FAINT, linewidth=0.8)
     axes.text(
         0.995,
@@ -140,8 +140,8 @@ def sweep(title: str, lines: Sequence[Line], grey_levels: bool) -> bytes:
         second = axes.secondary_xaxis("top", functions=(_to_levels, _from_levels))
         second.set_xlabel("ε in grey levels (/255)", fontsize=8)
         second.tick_params(labelsize=8)
-        _margins(figure, left=0.56, bottom=0.48, right=0.14, top=0.72)
-    return _svg(figure)
+        margins(figure, left=0.56, bottom=0.48, right=0.14, top=0.72)
+    return to_svg(figure)
 
 
 @mpl.rc_context(SETTINGS)
@@ -149,7 +149,7 @@ def learning(title: str, epochs: Sequence[Epoch], looks: dict[str, Style]) -> by
     """Training loss above, validation AUROC below (filled marks: clean, open: attacked)."""
     figure = Figure(figsize=(4.0, 4.1))
     FigureCanvasSVG(figure)
-    _margins(figure, left=0.66, bottom=0.48, right=0.1, top=0.28)
+    margins(figure, left=0.66, bottom=0.48, right=0.1, top=0.28)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     x = np.array([e.epoch for e in epochs], dtype=float)
     upper.plot(x, [e.train_loss for e in epochs], color=INK, linewidth=1.2)
@@ -178,7 +178,7 @@ def learning(title: str, epochs: Sequence[Epoch], looks: dict[str, Style]) -> by
             fontsize=8,
             color="#6f6f6f",
         )
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def _validation(
@@ -224,22 +224,24 @@ def _from_levels(levels: Any) -> Any:
     return np.asarray(levels) / 255
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of this size in inches with one pair of axes."""
     figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
-    _margins(figure, left=0.56, bottom=0.48, right=0.08, top=0.42)
+    margins(figure, left=0.56, bottom=0.48, right=0.08, top=0.42)
     axes = figure.add_subplot()
     axes.grid(visible=True)
     return figure, axes
 
 
-def _margins(figure: Figure, left: float, bottom: float, right: float, top: float) -> None:
+def margins(figure: Figure, left: float, bottom: float, right: float, top: float) -> None:
     """In inches; fixed, since measuring the text takes longer than drawing the figure."""
     width, height = figure.get_size_inches()
     figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
 
 
-def _svg(figure: Figure) -> bytes:
+def to_svg(figure: Figure) -> bytes:
+    """The file of a figure, the same to the byte for the same figure."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()

@@ -10,6 +10,8 @@ from PIL import Image
 
 Floats = NDArray[np.floating]
 
+SMALL = 3000
+"""Bytes below which a picture is kept exactly."""
 LEVELS = 127  # odd, so that zero has a level of its own
 NEGATIVE, POSITIVE = (0.42, -0.035, -0.125), (0.42, 0.135, 0.075)
 """OKLab ends of the diverging map: a blue and a red of the same lightness."""
@@ -39,6 +41,18 @@ def photograph(image: Floats) -> bytes:
         return _png(Image.fromarray(levels[0], mode=None))
     colour = Image.fromarray(np.ascontiguousarray(levels[:3].transpose(1, 2, 0)))
     return _png(colour.quantize(128, dither=Image.Dither.NONE))
+
+
+def snapshot(image: Floats) -> str:
+    """(C, H, W) in [0, 1] as a data address: a small PNG, or a JPEG where that is smaller."""
+    exact = photograph(image)
+    if len(exact) < SMALL:
+        return data_uri(exact)
+    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    shown = levels[:3].transpose(1, 2, 0) if len(levels) >= 3 else levels[0]
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(shown)).save(stream, "JPEG", quality=82, optimize=True)
+    return data_uri(stream.getvalue(), "image/jpeg")
 
 
 def perturbation(difference: Floats, gain: float) -> bytes:
