@@ -121,6 +121,9 @@ class Train(Section):
     """Passes over the training split."""
     batch_size: int = Field(64, ge=2)
     """Images of a step."""
+    balanced: bool = False
+    """Draw classes equally often: exclusive ones, or a single finding's positives and
+    negatives. Images of a rare class come several times in an epoch."""
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     """`sgd` is with Nesterov momentum."""
     lr: Number = Field(1e-3, gt=0)

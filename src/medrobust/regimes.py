@@ -26,7 +26,8 @@ class Batch:
     keys: Tensor
     """(N,) int64; decide the attack's random starts."""
     rows: Tensor
-    """(N,) int64; the images' places in the store."""
+    """(N,) int64; the images' places in the store, plus its length for each time that an image
+    came before in the epoch (balanced classes)."""
 
 
 Regime = Callable[[DualBN, Batch, Attack, Loss], Tensor]

@@ -13,6 +13,7 @@ from medrobust import checkpoints, log
 from medrobust.config import Config
 from medrobust.data.augment import Augmentation
 from medrobust.data.batches import TrainingBatches, training_batches
+from medrobust.data.order import classes_of
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
 from medrobust.losses import Loss
@@ -54,6 +55,7 @@ def train(
         seed=config.seed,
         device=fabric.device,
         on_device=config.data.on_device,
+        balanced=config.train.balanced,
     )
     say(
         f"{run.path}: {config.regime} training of {len(batches.rows)} images, "
@@ -149,6 +151,8 @@ def _set_up(fabric: Fabric, config: Config, store: Store, run: RunDir, say: Say)
     """The model and optimiser on their device: fresh, or as the last checkpoint left them."""
     model = build_model(config, store)
     check_selectable(store)  # better said before than after an epoch
+    if config.train.balanced:
+        classes_of(store.labels[store.rows("train")], store.info.task)
     if config.train.tensorboard:
         log.check_tensorboard()
     goes_on = checkpoints.exists(run.checkpoints, "last")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from medrobust.data.batches import (
+    _to_device,
     channel_statistics,
     load_images,
     load_labels,
@@ -100,3 +102,48 @@ def test_channel_statistics(tmp_path: Path) -> None:
     values = store.images[:20].astype(float) / 255
     assert mean == pytest.approx([values.mean()], abs=1e-6)
     assert spread == pytest.approx([values.std(ddof=1)], abs=1e-6)
+
+
+def test_balanced_batches(tmp_path: Path) -> None:
+    number = np.arange(40)
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 5)).astype(np.uint8)
+    labels, split = (number % 10 == 0).astype(int), np.repeat([0, 1, 2], [20, 11, 9])
+    np.savez(tmp_path / "a.npz", images=images, labels=labels, split=split)
+    store = prepare(Arrays(tmp_path / "a.npz", split="split"), tmp_path / "store", size=None)
+    settings = {"batch_size": 4, "seed": 0, "device": torch.device("cpu"), "on_device": True}
+    made = training_batches(store, **settings, balanced=True)
+    assert len(made) == 5
+    seen = list(made.epoch(0))
+    assert torch.cat([batch.labels for batch in seen]).mean() == 0.5
+    numbers = torch.cat([batch.rows for batch in seen])
+    keys = torch.cat([batch.keys for batch in seen])
+    # the two positives come five times each, every time with random numbers of their own
+    assert len(set(numbers.tolist())) == len(set(keys.tolist())) == 20
+    assert set((numbers % 40).tolist()) <= set(range(20))
+    for batch in seen:
+        expected = load_images(store, batch.rows.numpy() % 40, "cpu")
+        assert torch.equal(batch.images, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_split_kept_on_a_device_gives_the_same_images(tmp_path: Path, dtype: type) -> None:
+    store = make(tmp_path, dtype)
+    settings = {"batch_size": 6, "seed": 0, "device": torch.device("cpu"), "on_device": True}
+    read = training_batches(store, **settings)
+    pixels = store.pixels(read.rows)
+    kept = replace(read, whole=_to_device(pixels, "cpu"))
+    assert kept.whole is not None
+    assert kept.whole.nbytes == pixels.nbytes
+    for one, other in zip(read.epoch(0), kept.epoch(0), strict=True):
+        assert torch.equal(one.images, other.images)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4), (1, 400, 500), (7, 5, 4)])
+def test_conversion_in_parts_is_that_of_the_whole(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (9, *shape)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(9) % 2, split=np.arange(9) % 3)
+    source = Arrays(tmp_path / "a.npz", split="split")
+    store = prepare(source, tmp_path / "store", size=None)
+    rows = np.array([8, 0, 3, 3])
+    exact = torch.from_numpy(store.pixels(rows)).to(torch.float32) / 255.0
+    assert torch.equal(load_images(store, rows, "cpu"), exact)

@@ -8,16 +8,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medrobust.data.order import Order, balanced, classes_of, shuffled
 from medrobust.data.store import Store
-from medrobust.randomness import image_keys, key, uniform
+from medrobust.randomness import image_keys, key
 from medrobust.regimes import Batch
 
 _IN_MEMORY = 8 * 2**30
-"""Bytes up to which a split is kept in the device's memory as a whole."""
+"""Bytes up to which a split is kept in a GPU's memory as a whole."""
+_AT_ONCE = 2**17
+"""Pixels that are converted at once: what stays in a processor's cache."""
 
 
 def load_images(store: Store, rows: NDArray[np.int64], device: torch.device | str) -> Tensor:
     """(N, C, ...) float32 in [0, 1] of these rows."""
+    if torch.device(device).type == "cpu":
+        return torch.from_numpy(_converted(store, rows))
     return _unit(_to_device(store.pixels(rows), device), store)
 
 
@@ -46,7 +51,8 @@ class TrainingBatches:
     """Batches of a split in an order of (seed, epoch).
 
     What does not fill a batch is left out of that epoch (batch norm needs full batches); the
-    next epoch's order leaves out others. A split smaller than a batch is one batch.
+    next epoch's order leaves out others. A split smaller than a batch is one batch. With
+    `classes` an epoch has as many images of each; see `order.balanced`.
     """
 
     store: Store
@@ -55,35 +61,45 @@ class TrainingBatches:
     seed: int
     device: torch.device
     whole: Tensor | None
-    """The raw pixels of all rows on the device, where they fit."""
+    """The raw pixels of all rows on a GPU, where they fit."""
+    classes: NDArray[np.int64] | None = None
+    """(N,) of each row."""
 
     def __len__(self) -> int:
-        return max(1, len(self.rows) // self.batch_size)
+        return max(1, self._drawn // self.batch_size)
+
+    @property
+    def _drawn(self) -> int:
+        """Images of an epoch before what does not fill a batch is left out."""
+        if self.classes is None:
+            return len(self.rows)
+        known = self.classes[self.classes >= 0]
+        names = len(np.unique(known))
+        return len(known) // names * names
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches; their `keys` belong to the attack."""
         order = self._order(epoch)
         for step in range(len(self)):
-            yield self._batch(order[step * self.batch_size : (step + 1) * self.batch_size], epoch)
+            part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            yield self._batch(order.places[part], order.repeats[part], epoch)
 
-    def _order(self, epoch: int) -> Tensor:
-        numbers = torch.from_numpy(self.rows)
-        lots = uniform(image_keys(key(self.seed, "order", epoch), numbers), (2,)).double()
-        return torch.argsort(lots[:, 0] + lots[:, 1] * 2.0**-23)  # 46 bits: no ties
+    def _order(self, epoch: int) -> Order:
+        if self.classes is None:
+            return shuffled(self.seed, epoch, self.rows)
+        return balanced(self.seed, epoch, self.rows, self.classes)
 
-    def _batch(self, positions: Tensor, epoch: int) -> Batch:
-        rows = self.rows[positions.numpy()]
+    def _batch(self, places: Tensor, repeats: Tensor, epoch: int) -> Batch:
+        rows = self.rows[places.numpy()]
         if self.whole is None:
-            pixels = _to_device(self.store.pixels(rows), self.device)
+            images = load_images(self.store, rows, self.device)
         else:
-            pixels = self.whole[positions.to(self.device)]
-        keys = image_keys(key(self.seed, "attack", epoch), torch.from_numpy(rows))
-        return Batch(
-            _unit(pixels, self.store),
-            load_labels(self.store, rows, self.device),
-            keys.to(self.device),
-            torch.from_numpy(rows).to(self.device),
-        )
+            images = _unit(self.whole[places.to(self.device)], self.store)
+        # an image that comes again in an epoch is augmented and attacked anew
+        numbers = torch.from_numpy(rows) + repeats * len(self.store.table)
+        keys = image_keys(key(self.seed, "attack", epoch), numbers)
+        labels = load_labels(self.store, rows, self.device)
+        return Batch(images, labels, keys.to(self.device), numbers.to(self.device))
 
 
 def training_batches(
@@ -93,21 +109,45 @@ def training_batches(
     seed: int,
     device: torch.device,
     on_device: bool,
+    balanced: bool = False,
 ) -> TrainingBatches:
-    """Batches of the training split, which stays in the device's memory where it fits."""
+    """Batches of the training split, which stays in a GPU's memory where it fits.
+
+    On a CPU images are read from the store's file, which the system keeps in memory anyway.
+
+    Raises:
+        MedrobustError: `balanced`, and several findings that may occur together.
+    """
     rows = store.rows("train")
     size = len(rows) * store.images[0].nbytes
     whole = None
-    if on_device and size <= _IN_MEMORY:
+    if on_device and device.type != "cpu" and size <= _IN_MEMORY:
         whole = _to_device(store.pixels(rows), device)
-    return TrainingBatches(store, rows, batch_size, seed, device, whole)
+    classes = classes_of(store.labels[rows], store.info.task) if balanced else None
+    return TrainingBatches(store, rows, batch_size, seed, device, whole, classes)
+
+
+def _converted(store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Integers as numbers in [0, 1], a few images at a time so that each is still in the cache."""
+    pixels = np.empty((len(rows), *store.images.shape[1:]), dtype=np.float32)
+    full = np.float32(np.iinfo(store.images.dtype).max)
+    step = max(1, _AT_ONCE // max(1, pixels[:1].size))
+    for first in range(0, len(rows), step):
+        part = pixels[first : first + step]
+        part[...] = store.pixels(rows[first : first + step])
+        part /= full
+    return pixels
 
 
 def _to_device(pixels: NDArray[np.generic], device: torch.device | str) -> Tensor:
-    if pixels.dtype == np.uint16:  # which PyTorch can hardly compute with
-        pixels = pixels.astype(np.int32)
+    """The stored integers; those of 16 bits as int16, since PyTorch computes little with uint16."""
+    if pixels.dtype == np.uint16:
+        pixels = pixels.view(np.int16)
     return torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
 
 
 def _unit(pixels: Tensor, store: Store) -> Tensor:
+    """What `_to_device` gave as numbers in [0, 1]."""
+    if pixels.dtype == torch.int16:
+        pixels = pixels.to(torch.int32) & 0xFFFF
     return pixels.to(torch.float32) / float(np.iinfo(store.images.dtype).max)
