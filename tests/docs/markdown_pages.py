@@ -1,6 +1,7 @@
 """The Markdown pages and their fenced blocks."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +40,9 @@ class Block:
     def commands(self) -> list[list[str]]:
         """The words of each call of medrobust in a shell block."""
         lines = self.text.replace("\\\n", " ").splitlines() if self.language == "sh" else []
-        calls = [line.removeprefix("python -m ").split(" #")[0].split() for line in lines]
-        return [words[1:] for words in calls if words[:1] == ["medrobust"]]
+        lines = [line.removeprefix("python -m ") for line in lines]
+        calls = [shlex.split(line, comments=True) for line in lines if line[:9] == "medrobust"]
+        return [words[1:] for words in calls]
 
 
 def blocks_of(page: str) -> list[Block]:
