@@ -164,6 +164,28 @@ def test_other_optimisers_resume_too(
     assert_bit_equal(whole, RunDir(tmp_path / "cut"))
 
 
+def test_balanced_classes(store: Store, tmp_path: Path) -> None:
+    with np.load(squares(tmp_path / "squares.npz")) as arrays:
+        rare = dict(arrays, labels=(np.arange(80) % 8 == 0).astype(int))
+    np.savez(tmp_path / "rare.npz", **rare)
+    single = prepare(Arrays(tmp_path / "rare.npz", split="split"), tmp_path / "store", size=None)
+    config = settings(single, regime="standard", train__balanced="true", train__epochs=1)
+    shares: list[float] = []
+
+    def track(batches: Iterator[Any], length: int, title: str) -> Iterator[Any]:
+        for batch in batches:
+            shares.append(float(batch.labels.mean()))
+            yield batch
+
+    train(config, single, RunDir(tmp_path / "run"), track=track)
+    assert len(shares) == STEPS_PER_EPOCH
+    assert np.mean(shares) == 0.5
+    refused = settings(store, train__balanced="true")
+    with pytest.raises(MedrobustError, match=r"^train\.balanced: .*, found 2 findings that may"):
+        train(refused, store, RunDir(tmp_path / "refused"))
+    assert not (tmp_path / "refused").exists()
+
+
 def test_a_finished_run_is_left_alone(store: Store, tmp_path: Path) -> None:
     config = settings(store, train__epochs=1)
     run = finished(config, store, tmp_path / "run")

@@ -128,7 +128,7 @@ def sha256_of(path: Path, read: Callable[[int], None] = lambda count: None) -> s
     """
     hasher = hashlib.sha256()
     with path.open("rb") as file:
-        while part := file.read(2**22):
+        while part := file.read(2**20):
             hasher.update(part)
             read(len(part))
     return hasher.hexdigest()

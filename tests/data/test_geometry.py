@@ -1,11 +1,16 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from medrobust.data.convert import Image, convert
 from medrobust.data.geometry import fit
-from medrobust.data.source import Box
+from medrobust.data.settings import Settings
+from medrobust.data.source import Box, Mask, Picture
+from medrobust.errors import MedrobustError
 
 sides = st.integers(1, 40)
 
@@ -16,25 +21,91 @@ def centre(weights: np.ndarray) -> np.ndarray:
     return (grid * weights).reshape(weights.ndim, -1).sum(1) / weights.sum()
 
 
+PLACES = [
+    ((120, 200), 50, None),
+    ((200, 120), (50, 40), None),
+    ((30, 40), 50, (0.3, 0.1)),
+    ((90, 80), (40, 60), (0.2, 0.5)),
+    ((24, 40, 60), 50, None),
+    ((24, 60, 40), (20, 50, 45), (3.0, 0.7, 0.9)),
+]
+
+
+@pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize("keep_aspect", [False, True])
-@pytest.mark.parametrize("shape", [(120, 200), (200, 120), (30, 40), (24, 40, 60)])
-def test_a_known_mark_stays_where_it_was(shape, keep_aspect: bool) -> None:
+@pytest.mark.parametrize(("shape", "size", "spacing"), PLACES)
+def test_a_known_mark_stays_where_it_was(shape, size, spacing, keep_aspect, inverted) -> None:
     mark = tuple(slice(int(0.5 * side), int(0.7 * side)) for side in shape)
-    pixels = np.zeros((1, *shape), np.uint8)
-    pixels[(0, *mark)] = 200
-    truth = pixels[0] > 0
-    geometry = fit(shape, 50, keep_aspect)
-    moved = geometry.pixels(pixels, 0.0)
-    assert moved.shape == (1, *(50,) * len(shape))
-    to_source = np.array(geometry.scale), np.array(geometry.offset)
-    for weights in (moved[0], geometry.mask(truth).astype(float)):
-        back = centre(weights) * to_source[0] + to_source[1]
-        assert np.allclose(back, centre(truth), atol=0.6 * max(1, to_source[0].max()))
+    truth = np.zeros(shape, bool)
+    truth[mark] = True
     origin = tuple(float(part.start) for part in mark)
     extent = tuple(float(part.stop - part.start) for part in mark)
-    box = geometry.box(Box("mark", origin, extent))
-    assert np.allclose(np.multiply(box.origin, to_source[0]) + to_source[1], origin)
-    assert np.allclose(np.multiply(box.extent, to_source[0]), extent)
+    low, high = (200, 0) if inverted else (0, 200)
+    image = through(Made(truth, low, high, spacing, origin, extent), size, keep_aspect)
+    axes = len(shape)
+    assert image.pixels.shape == (1, *((size,) * axes if isinstance(size, int) else size))
+    scale, offset = np.array(image.numbers[2 + axes :]).reshape(2, axes)
+    moved = np.multiply(spacing or (np.nan,) * axes, scale)
+    assert np.allclose(image.numbers[2 : 2 + axes], moved, equal_nan=True)
+    for weights in (image.pixels[0], image.masks[0].pixels):
+        back = centre(weights.astype(float)) * scale + offset
+        assert np.allclose(back, centre(truth.astype(float)), atol=0.6 * max(1, scale.max()))
+    assert np.allclose(np.multiply(image.boxes[0].origin, scale) + offset, origin)
+    assert np.allclose(np.multiply(image.boxes[0].extent, scale), extent)
+    if keep_aspect:  # store pixels are squares, but for the rounding to whole pixels
+        sides = scale * (spacing or 1)
+        assert np.allclose(sides, sides[0], rtol=0.06)
+
+
+@dataclass
+class Made:
+    """A data set of one image: the mark is bright, with a mask and a box around it."""
+
+    truth: np.ndarray
+    low: float
+    high: float
+    spacing: tuple[float, ...] | None
+    origin: tuple[float, ...]
+    extent: tuple[float, ...]
+
+    def read(self, row) -> Picture:
+        pixels = np.where(self.truth, np.uint8(self.high), np.uint8(self.low))[None]
+        masks = (Mask("mark", "finding", self.truth),)
+        boxes = (Box("mark", self.origin, self.extent),)
+        return Picture(pixels, self.low, self.high, self.spacing, masks, boxes)
+
+
+def through(made: Made, size, keep_aspect: bool) -> Image:
+    image = convert({}, made, Settings(size, keep_aspect=keep_aspect))
+    assert isinstance(image, Image)
+    return image
+
+
+def test_the_border_is_black_also_where_dark_is_high() -> None:
+    for low, high in ((0, 200), (200, 0)):
+        made = Made(np.ones((10, 20), bool), low, high, None, (0, 0), (10, 20))
+        pixels = through(made, 20, True).pixels[0]
+        assert (pixels[5:15] == 255).all()
+        assert pixels.sum() == 255 * 200
+
+
+def test_the_longest_side_is_the_longest_in_millimetres() -> None:
+    assert fit((100, 200), 50, keep_aspect=True, spacing=(4.0, 1.0)).inner == (50, 25)
+    assert fit((10, 100, 100), 50, keep_aspect=True, spacing=(5.0, 0.5, 0.5)).inner == (50, 50, 50)
+    assert fit((10, 100, 100), (16, 64, 64), True, (5.0, 0.5, 0.5)).inner == (16, 16, 16)
+    assert fit((100, 200), 50, spacing=(4.0, 1.0)).inner == (50, 50)
+
+
+@given(st.tuples(sides, sides), st.tuples(sides, sides), st.tuples(*[st.floats(1e-5, 1e3)] * 2))
+def test_it_always_fits_and_touches_two_edges(shape, size, spacing) -> None:
+    geometry = fit(shape, size, True, spacing)
+    assert all(1 <= inner <= store for inner, store in zip(geometry.inner, size, strict=True))
+    assert any(inner == store for inner, store in zip(geometry.inner, size, strict=True))
+
+
+def test_a_size_of_other_axes() -> None:
+    with pytest.raises(MedrobustError, match=r"^expected a size of 2 axes, got 3$"):
+        fit((10, 10), (4, 4, 4))
 
 
 def test_closed_form_of_scale_and_offset() -> None:

@@ -16,6 +16,8 @@ from medrobust.data import journal, writer
 from medrobust.data.prepare import prepare
 from medrobust.data.source import Box, Card, Mask, Picture, Task
 from medrobust.data.store import verify_checksum
+from medrobust.data.window import parse_window
+from medrobust.datasets.arrays import Arrays
 from medrobust.errors import MedrobustError
 from medrobust.files import resumable_folder
 
@@ -482,6 +484,27 @@ def test_other_settings_start_anew(tiny, out: Path, monkeypatch) -> None:
     prepare(tiny(), out, size=3, progress=lambda *step: seen.append(step))
     assert seen[0] == (1, 40)
     assert [path.name for path in out.parent.iterdir()] == ["store"]
+
+
+def test_another_window_starts_anew(out: Path, tmp_path: Path, monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 6, 4), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(40) % 2, split=np.arange(40) % 3)
+
+    def source(window: str) -> Arrays:
+        return Arrays(tmp_path / "a.npz", split="split", window=parse_window(window))
+
+    monkeypatch.setattr(journal, "ROWS", 8)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source("0:100"), out, size=None, progress=_interrupt)
+    store = prepare(source("0:200"), out, size=None)
+    assert store.info.window == (0, 200)
+    seen: list[tuple[int, int]] = []
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source("0:100"), out, size=None, progress=_interrupt, overwrite=True)
+    progress = lambda *step: seen.append(step)  # noqa: E731
+    prepare(source("0:100"), out, size=None, progress=progress, overwrite=True)
+    assert seen[0] == (21, 40)
 
 
 def _interrupt(done: int, total: int) -> None:

@@ -1,7 +1,9 @@
 """DICOM folders: real files, and made ones with what must not leave them."""
 
 import logging
+import os
 import pickle
+import sys
 import warnings
 from pathlib import Path
 
@@ -171,10 +173,46 @@ def test_no_folder_and_no_such_key(root: Path) -> None:
         source(root, key="Name")
 
 
+def test_no_files(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "README.txt").touch()
+    with pytest.raises(MedrobustError, match=r"^expected DICOM files below .*empty, found none$"):
+        Dicom(tmp_path / "empty", root.with_name("labels.csv"), {"illness": "ill"}).index()
+
+
+def test_names_that_are_not_utf_8(root: Path) -> None:
+    (root / "ward0" / "IM0000").rename(root / "ward0" / os.fsdecode(b"M\xfcller"))
+    text = r"expected printable file names in UTF-8, found 'ward0/M\\udcfcller' \(1 such files\)"
+    with pytest.raises(MedrobustError, match=text):
+        source(root).index()
+
+
+def test_without_the_extra_it_is_said_at_once(root: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(MedrobustError, match=r"^DICOM needs the extra dicom: pip install 'medro"):
+        source(root)
+
+
+def test_folders_may_be_links(root: Path) -> None:
+    (root / "ward1").rename(root.with_name("elsewhere"))
+    (root / "ward1").symlink_to(root.with_name("elsewhere"))
+    assert source(root).index()["problem"].eq("").all()
+
+
+def test_labels_from_rules_and_words_of_the_header(root: Path) -> None:
+    write(root / "ward0" / "IM0000", 0, BodyPartExamined="CHEST", Manufacturer="FUJIFILM Corp.")
+    labels = {"female": "PatientID:P1|P2", "illness": "ill"}
+    table = Dicom(root, root.with_name("labels.csv"), labels).index()
+    assert table["label:female"].sum() == 4
+    assert table.loc[0, ["body_part", "manufacturer"]].tolist() == ["CHEST", "FUJI"]
+    assert table[["body_part", "manufacturer"]].isna().sum().tolist() == [19, 19]
+
+
 def test_nothing_of_a_patient_gets_out(root: Path, tmp_path: Path, caplog, capsys) -> None:
     for name, fields in {
         "IM0000": {"Rows": 9},
         "IM0002": {"PatientAge": NAME[:4], "ViewPosition": "MUSTERMANN", "PatientSex": "O"},
+        "IM0006": dict.fromkeys(("Manufacturer", "BodyPartExamined", "Modality"), "MUSTERMANN"),
         "IM0004": {"PhotometricInterpretation": "MUSTERMANN"},
     }.items():
         with warnings.catch_warnings():

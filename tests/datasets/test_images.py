@@ -4,9 +4,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from medrobust.data.convert import convert
 from medrobust.data.prepare import prepare
+from medrobust.data.settings import Settings
 from medrobust.data.window import parse_window
 from medrobust.datasets.images import Images
 from medrobust.datasets.label_table import read_foreign_table
@@ -198,6 +200,87 @@ def test_no_table_and_no_folder(root: Path, tmp_path: Path) -> None:
         source(tmp_path / "x")
 
 
+def test_labels_from_any_column(root: Path) -> None:
+    labels = {"ill": "ill", "pa": "view:PA", "old": "age>=30", "both": "ill & view:PA|AP"}
+    table = source(root, labels=labels).index().filter(like="label:")
+    expected = [[1, 1, 1, 1], [0, 0, np.nan, 0], [1, 1, 1, 1], [0, np.nan, 0, 0]]
+    assert np.array_equal(table.to_numpy(float)[:4], expected, equal_nan=True)
+    assert refusal(root, labels={"x": "view:LL"}).endswith(
+        "column 'view' nowhere has 'LL': it has ap, pa"
+    )
+
+
+def test_minus_one_is_uncertain(root: Path) -> None:
+    edit(root, "007,training,1", "007,training,-1")
+    assert source(root).index()["label:ill"][0] == -1
+
+
+def test_masks_and_boxes_from_files_to_the_store(root: Path, tmp_path: Path) -> None:
+    truth = np.zeros((8, 8), np.uint8)
+    truth[2:4, 4:8] = 1
+    for name in ("a/1.png", "a/2.png", "c/9.png"):
+        (tmp_path / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(truth).save(tmp_path / "masks" / name)
+    (tmp_path / "boxes.csv").write_text("image,finding,x,y,w,h\na/1.png,ill,4,2,4,2\nq,ill,0,0,1,1")
+    made = source(root, masks=tmp_path / "masks", boxes=tmp_path / "boxes.csv")
+    store = prepare(made, tmp_path / "store", size=4)
+    masks = store.truth("ill")
+    assert sorted(masks) == [0, 1]
+    assert np.argwhere(masks[0]).tolist() == [[1, 2], [1, 3]]
+    boxes = pd.read_csv(tmp_path / "store" / "boxes.csv")
+    assert boxes.drop(columns="image_id").to_numpy().tolist() == [["ill", 2, 1, 2, 1]]
+    for warning in (
+        "1 masks belong to no image of the table",
+        "1 images with boxes are not in the table",
+        "3 images: without a mask",
+    ):
+        assert warning in store.info.warnings
+
+
+def test_a_mask_of_another_size_costs_its_image(root: Path, tmp_path: Path) -> None:
+    edit(root, "a/2.png,008,Train,0,,AP", "a/2.png,008,Train,0,,AP\na/4.png,008,Train,0,,AP")
+    Image.fromarray(np.full((8, 8), 7, np.uint8)).save(root / "a/4.png")
+    (tmp_path / "masks/a").mkdir(parents=True)
+    Image.fromarray(np.ones((4, 8), np.uint8)).save(tmp_path / "masks/a/4.png")
+    prepare(source(root, masks=tmp_path / "masks"), tmp_path / "store", size=4, max_rejects=0.5)
+    assert (tmp_path / "store" / "rejects.csv").read_text() == (
+        'file,reason\na/4.png,"its mask is of 4x8 pixels, not 8x8"\n'
+    )
+
+
+def test_mask_bits_without_masks(root: Path) -> None:
+    assert refusal(root, mask_bits="1=ill") == (
+        "mask bits are of no use without masks: name their folder (--masks)"
+    )
+
+
+@pytest.mark.parametrize("keep_aspect", [False, True])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mark_in_an_image_that_is_turned(root: Path, tmp_path, orientation, keep_aspect) -> None:
+    """The mask lies beside the image with the same orientation; the box is in what one sees."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    pixels = np.zeros((40, 60), np.uint8)
+    pixels[8:16, 30:50] = 255
+    Image.fromarray(pixels).save(root / "a/1.png", exif=exif)
+    (tmp_path / "masks/a").mkdir(parents=True)
+    Image.fromarray(pixels // 255).save(tmp_path / "masks/a/1.png", exif=exif)
+    with Image.open(root / "a/1.png") as image:
+        rows, columns = np.nonzero(np.array(ImageOps.exif_transpose(image)))
+    y, x = rows.min(), columns.min()
+    sides = f"{x},{y},{columns.max() + 1 - x},{rows.max() + 1 - y}"
+    (tmp_path / "boxes.csv").write_text(f"image,finding,x,y,w,h\na/1.png,ill,{sides}\n")
+    made = source(root, masks=tmp_path / "masks", boxes=tmp_path / "boxes.csv")
+    row = made.index().iloc[0].to_dict()
+    image = convert(row, made, Settings(20, keep_aspect=keep_aspect))
+    seen, mask, box = image.pixels[0] > 127, image.masks[0].pixels, image.boxes[0]
+    assert mask.sum() >= 8
+    for found in (seen, mask):
+        corner = np.argwhere(found).min(0)
+        assert np.abs(corner - box.origin).max() <= 0.6
+        assert np.abs(np.argwhere(found).max(0) + 1 - corner - box.extent).max() <= 1.2
+
+
 def kermany_source(table: Path) -> Images:
     return Images(
         table,
@@ -265,3 +348,45 @@ def test_real_images_of_many_sizes(tmp_path: Path) -> None:
     assert np.allclose(store.table["scale_y"], np.maximum(height, width) / 64, rtol=0.02)
     middle = 32 * store.table["scale_x"] + store.table["offset_x"]
     assert np.allclose(middle, width / 2, atol=store.table["scale_x"].max())
+
+
+@covid
+def test_all_real_masks_have_the_pixels_that_are_known_of_them(tmp_path: Path) -> None:
+    table = pd.read_csv(COVID / "images.csv", dtype=str)
+    table.assign(ill=(table["finding"] != "No Finding").astype(int)).to_csv(
+        tmp_path / "images.csv", index=False
+    )
+    names = {1: "ggo", 2: "consolidation", 4: "effusion", 8: "pneumothorax"}
+    names |= {16: "left_lung", 32: "right_lung", 64: "cardiomediastinum"}
+    made = Images(
+        tmp_path / "images.csv",
+        COVID / "images",
+        image_column="image",
+        labels={"ill": "ill", "ggo": "px_ggo>0"},
+        patient_column="patientid",
+        masks=COVID / "masks",
+        mask_bits=",".join(f"{bit}={name}" for bit, name in names.items()),
+        boxes=COVID / "boxes.csv",
+    )
+    rows = made.index().to_dict("records")
+    assert made.notes == []
+    masks = [{mask.name: mask for mask in made.read(row).masks} for row in rows]
+    pixels = np.array(
+        [
+            [image[name].pixels.sum() if name in image else 0 for name in names.values()]
+            for image in masks
+        ]
+    )
+    known = table[[f"px_{name}" for name in names.values()]].to_numpy(int)
+    # the table counts twice where the two right lungs of one image overlap
+    assert np.argwhere(pixels != known).tolist() == [[39, 5]]
+    found = {name: sum(name in image for image in masks) for name in names.values()}
+    assert list(found.values()) == [93, 32, 2, 1, 99, 99, 100]
+    assert {image[name].kind for image in masks for name in image if name != "ggo"} == {"anatomy"}
+    assert masks[0]["ggo"].kind == "finding"
+    for row, image in zip(rows, masks, strict=True):
+        for box in made.read(row).boxes:
+            inside = np.argwhere(image[box.finding].pixels)
+            assert np.abs(inside.min(0) - box.origin).max() <= (
+                2 if row["image_id"] == "cov039" else 0
+            )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from medrobust.errors import MedrobustError
 
@@ -25,8 +26,8 @@ def read_grey(path: Path) -> tuple[NDArray[Any], str]:
 
     uint8; grey PNG and TIFF of 16 bits stay uint16, TIFF of 32 bits int32 or float32. Colour
     becomes luminance (ITU-R BT.601), which leaves images with equal channels exactly as they are;
-    transparent pixels become black. The image is turned as its EXIF orientation says. Of several
-    pages the middle one is read.
+    transparent pixels become black. The image is turned as its EXIF orientation says. Of the pages
+    of a TIFF the middle one is read.
 
     Raises `MedrobustError` with the reason alone, so that equal reasons can be counted; who
     calls names the file.
@@ -41,6 +42,7 @@ def read_mask(path: Path) -> NDArray[np.int64]:
     Raises `MedrobustError` as `read_grey` does, and when it is in colour.
     """
     with _readable(), Image.open(path, formats=("PNG", "TIFF")) as image:
+        _to_middle_page(image)
         _refuse_large(image)
         if image.mode not in ("1", "L", "P", "I;16", "I;16B", "I"):
             raise MedrobustError(f"expected a mask of whole numbers, found {image.mode}")
@@ -86,8 +88,9 @@ def _decode(path: Path) -> tuple[NDArray[Any], str]:
         _refuse_large(image)
         deep = not image.mode.startswith("I;16") and any(";16" in str(t.args) for t in image.tile)
         colour = image.mode in ("RGB", "RGBA", "RGBX", "LA", "CMYK")
-        inverted = _is_white_zero(image) and image.mode.startswith("I;16")
-        turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)  # loading a TIFF turns it
+        tags = image.tag_v2 if isinstance(image, TiffImageFile) else image.getexif()
+        turned = tags.get(ORIENTATION) in range(2, 9)  # a TIFF forgets it when it is loaded
+        inverted = tags.get(PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
         image.load()
         grey, kind = _grey(ImageOps.exif_transpose(image))
     notes = [
@@ -107,14 +110,10 @@ def _decode(path: Path) -> tuple[NDArray[Any], str]:
 def _to_middle_page(image: Image.Image) -> str:
     """Go to the middle page of a TIFF; later images in other files are previews or animations."""
     pages = getattr(image, "n_frames", 1)
-    if image.format != "TIFF" or pages == 1:
+    if not isinstance(image, TiffImageFile) or pages == 1:
         return ""
     image.seek(pages // 2)
     return "the middle one of several pages"
-
-
-def _is_white_zero(image: Image.Image) -> bool:
-    return image.format == "TIFF" and image.getexif().get(PHOTOMETRIC) == 0
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, str]:

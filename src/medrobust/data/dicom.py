@@ -78,6 +78,8 @@ def open_dataset(path: Path, **options: Any) -> "Dataset":
         raise
     except InvalidDicomError as error:
         raise MedrobustError("not a DICOM file: it has no DICM prefix") from error
+    except FileNotFoundError as error:
+        raise MedrobustError("there is no such file") from error
     except OSError as error:
         reason = error.strerror or "its DICOM header cannot be read"
         raise MedrobustError(reason) from error

@@ -21,18 +21,19 @@ FIELDS = (
 VIEWS = {view: view for view in ("AP", "PA", "LLD", "RLD", "LLO", "RLO")}
 VIEWS |= dict.fromkeys(("LL", "RL", "LAT", "LATERAL"), "lateral")
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
-BODY_PARTS = frozenset(
-    "ABDOMEN ANKLE ARM BRAIN BREAST CHEST CSPINE ELBOW EXTREMITY FOOT HAND HEAD HEART HIP KNEE LEG "
-    "LIVER LSPINE LUNG NECK PELVIS PROSTATE SHOULDER SKULL SPINE THORAX TSPINE WRIST".split()
+BODY_PARTS = (
+    *("ABDOMEN", "ANKLE", "ARM", "BRAIN", "BREAST", "CHEST", "CSPINE", "ELBOW", "EXTREMITY"),
+    *("FOOT", "HAND", "HEAD", "HEART", "HIP", "KNEE", "LEG", "LIVER", "LSPINE", "LUNG", "NECK"),
+    *("PELVIS", "PROSTATE", "SHOULDER", "SKULL", "SPINE", "THORAX", "TSPINE", "WRIST"),
 )
-MODALITIES = frozenset(
-    "BMD CR CT DX ES GM IO IVUS MG MR NM OCT OP OT PT PX RF RG RTDOSE RTIMAGE SC SEG SM US XA "
-    "XC".split()
+MODALITIES = (
+    *("BMD", "CR", "CT", "DX", "ES", "GM", "IO", "IVUS", "MG", "MR", "NM", "OCT", "OP", "OT"),
+    *("PT", "PX", "RF", "RG", "RTDOSE", "RTIMAGE", "SC", "SEG", "SM", "US", "XA", "XC"),
 )
 MANUFACTURERS = (
-    "AGFA CANON CARESTREAM FUJI FUJIFILM GE G.E. HITACHI HOLOGIC KODAK KONICA PHILIPS SAMSUNG "
-    "SHIMADZU SIEMENS TOSHIBA VAREX"
-).split()
+    *("AGFA", "CANON", "CARESTREAM", "FUJI", "FUJIFILM", "GE", "G.E.", "HITACHI", "HOLOGIC"),
+    *("KODAK", "KONICA", "PHILIPS", "SAMSUNG", "SHIMADZU", "SIEMENS", "TOSHIBA", "VAREX"),
+)
 SAME = {"FUJIFILM": "FUJI", "G.E.": "GE"}
 
 
@@ -83,6 +84,8 @@ def read_header(path: Path) -> Header:
 
 def _age(text: str) -> float:
     found = re.fullmatch(r"(\d{1,3})([DWMY])", text)
+    if text == "000Y":  # how unknown ages are written; newborns have days
+        return math.nan
     return round(int(found[1]) * YEARS[found[2]], 2) if found else math.nan
 
 

@@ -45,9 +45,9 @@ def show(grey: NDArray[Any], found: "Dataset", frame: int, window: Window) -> Sh
     if window.kind == "range":
         return Shown(native, *_finite(ends))
     if found.get("VOILUTSequence"):
-        shown, bits = look_up(native, found.VOILUTSequence[0], found)
-        return Shown(shown, 0.0, bits, "native values are those behind the file's VOI LUT")
-    return _windowed(native, found, frame) or _unwindowed(grey, native, ends)
+        shown, largest = look_up(native, found.VOILUTSequence[0], found)
+        return Shown(shown, 0.0, largest, "native values are those behind the file's VOI LUT")
+    return _windowed(native, found, frame) or _unwindowed(grey, found, native, ends)
 
 
 def stored_range(pixels: NDArray[Any], found: "Dataset") -> Ends:
@@ -138,10 +138,12 @@ def _windowed(native: NDArray[Any], found: "Dataset", frame: int) -> Shown | Non
     return Shown(native, centre - width / 2, centre - 1 + width / 2)
 
 
-def _unwindowed(grey: NDArray[Any], native: NDArray[Any], ends: Ends) -> Shown:
+def _unwindowed(grey: NDArray[Any], found: "Dataset", native: NDArray[Any], ends: Ends) -> Shown:
     if grey.dtype.kind == "u" and ends[1] - ends[0] < np.inf and 8 * grey.dtype.itemsize <= WIDEST:
         return Shown(native, *ends, "no window in the file")
-    low, high = float(native.min()), float(native.max())
+    padding = number(found.get("PixelPaddingValue"))  # what stands where nothing was measured
+    seen = native[grey != padding]
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
     if not low < high:
         raise MedrobustError("all its pixels have one value, and it has no window")
     return Shown(native, low, high, "no window in the file: smallest to largest pixel")

@@ -39,10 +39,13 @@ class Plan:
     left_out: dict[str, int]
     """Reason -> rows that were not selected."""
     warnings: list[str]
+    made_with: dict[str, str]
+    """What the data set was made with, such as its window."""
 
     def fingerprint(self, card: Card, settings: Settings) -> str:
         """A hash of all that decides the images of the store."""
-        described = asdict(card) | asdict(settings) | {"medrobust": __version__}
+        described = asdict(card) | asdict(settings) | self.made_with
+        described["medrobust"] = __version__
         for later in ("max_rejects", "duplicates"):  # which decide nothing about an image
             del described[later]
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
@@ -62,6 +65,7 @@ def make_plan(
     Raises `MedrobustError` when the table does not pass or too many of its rows are known to be
     unusable.
     """
+    made_with = _made_with(source)
     index = _indexed(source)
     warnings = list(getattr(source, "notes", ()))
     table = index.assign(**{ROW: range(len(index))})
@@ -79,7 +83,16 @@ def make_plan(
     rejects = Rejects(len(table) + len(unusable), settings.max_rejects)
     rejects.add_all(zip(files["file"], unusable["problem"], strict=True))
     verify(stored, task)  # what it warns of is asked again when the images are known
-    return Plan(rows, stored, task, rejects, patients, split_here, left_out, warnings)
+    return Plan(rows, stored, task, rejects, patients, split_here, left_out, warnings, made_with)
+
+
+def _made_with(source: Source) -> dict[str, str]:
+    """The attributes of a data set before it is used, as far as they say what they are."""
+    said = {
+        name: sorted(v, key=repr) if isinstance(v, set) else v for name, v in vars(source).items()
+    }
+    # what has no words of its own says only where it lies in memory
+    return {f"source.{name}": repr(v) for name, v in said.items() if " at 0x" not in repr(v)}
 
 
 def _indexed(source: Source) -> pd.DataFrame:

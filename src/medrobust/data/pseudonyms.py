@@ -16,8 +16,10 @@ from medrobust.errors import MedrobustError
 from medrobust.files import write_atomically
 
 PREFIXES = {"patient_id": "p", "image_id": "i", "file": "f"}
-KEPT = ("split", "source", "age", "sex", "view", "laterality", "modality", "problem")
-KEPT += ("body_part", "manufacturer")
+KEPT = (
+    *("split", "source", "age", "sex", "view", "laterality", "modality", "body_part"),
+    *("manufacturer", "problem"),
+)
 """Columns that stay; any other metadata could identify somebody."""
 OLDEST = 90
 """Years at which ages end: older people are few (HIPAA's safe harbour, 45 CFR 164.514)."""

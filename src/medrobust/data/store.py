@@ -110,7 +110,7 @@ class Store:
 
     def pixels(self, rows: ArrayLike) -> NDArray[Any]:
         """Return a copy of the stored integers of these rows."""
-        return np.array(self.images[np.asarray(rows, dtype=np.int64)])
+        return np.asarray(self.images[np.asarray(rows, dtype=np.int64)])
 
     def truth(
         self, finding: str, kind: Literal["finding", "anatomy", "marker"] = "finding"

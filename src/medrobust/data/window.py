@@ -47,12 +47,12 @@ def parse_window(text: str) -> Window:
     """
     if text in ("file", "range"):
         return Window("file" if text == "file" else "range")
-    kind, _, rest = text.rpartition("percentile:")
+    rest = text.removeprefix("percentile:")
     try:
         low, high = (float(part) for part in rest.split(":"))
     except ValueError as error:
         raise MedrobustError(f"window: expected {EXPECTED}, found {text!r}") from error
-    if not (np.isfinite([low, high]).all() and low < high and not kind):
+    if not (np.isfinite([low, high]).all() and low < high):
         raise MedrobustError(f"window: expected low < high, found {text!r}")
     if text == rest:
         return Window("values", low, high)

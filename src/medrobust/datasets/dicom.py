@@ -69,9 +69,7 @@ class Dicom:
     def index(self) -> pd.DataFrame:
         """One row per image that has a row in the table, by path."""
         described = self._described()
-        files = sorted(file for file in files_below(self.root) if _may_be_image(file))
-        if not files:
-            raise MedrobustError(f"expected DICOM files below {self.root}, found none")
+        files = self._files()
         headers = list(self._headers(files))
         keys = files if self._key == "file" else [header.keys.get(self._key) for header in headers]
         rows = pd.DataFrame([_row(header) for header in headers])
@@ -103,6 +101,19 @@ class Dicom:
         described = self._table.described().set_axis(keys, axis="index")
         known: pd.DataFrame = described[described.index != ""]
         return known
+
+    def _files(self) -> list[str]:
+        """Paths of everything that may be an image, sorted."""
+        files = sorted(file for file in files_below(self.root) if _may_be_image(file))
+        if not files:
+            raise MedrobustError(f"expected DICOM files below {self.root}, found none")
+        odd = [file for file in files if not file.isprintable()]  # what is not UTF-8 is neither
+        if odd:
+            raise MedrobustError(
+                f"{self.root}: expected printable file names in UTF-8, found {odd[0]!a} "
+                f"({len(odd)} such files): rename them"
+            )
+        return files
 
     def _headers(self, files: list[str]) -> Iterator[Header]:
         paths = [self.root / file for file in files]

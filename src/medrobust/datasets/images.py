@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from medrobust.data.decode import read_grey
-from medrobust.data.source import Card, Mask, Picture, Task
+from medrobust.data.source import Box, Card, Mask, Picture, Task
 from medrobust.data.window import Window
 from medrobust.datasets.arrays import own_card, window_limits
 from medrobust.datasets.label_table import LabelTable
@@ -28,7 +28,8 @@ class Images:
     or any other name -> column. `window`: native values of x = 0 and x = 1, by default the range
     of the file's type (0..255, or 0..65535 for 16 bits). `masks`: a folder of mask files with the
     images' names, `mask_bits` what their bits mean (see `truth.parse_mask_bits`). `boxes`: a CSV
-    of boxes. The table is UTF-8, separated by comma, semicolon or tab.
+    of boxes. The table is UTF-8, separated by comma, semicolon or tab. Masks and boxes of images
+    that are not in the table are counted in `notes`.
 
     Raises `MedrobustError` when the table cannot be read or a column is missing.
     """
@@ -57,6 +58,11 @@ class Images:
         self._table = LabelTable(self.path, labels, metadata, split_column)
         if not self.root.is_dir():
             raise MedrobustError(f"expected a folder of images at {self.root}, found none")
+        if mask_bits is not None and masks is None:
+            raise MedrobustError(
+                "mask bits are of no use without masks: name their folder (--masks)"
+            )
+        self.notes: list[str] = []
         self._masks = None if masks is None else _mask_folder(masks, mask_bits, list(labels))
         self._boxes = None if boxes is None else BoxTable.read(boxes, list(labels))
 
@@ -70,6 +76,7 @@ class Images:
         }
         if self._patient_column is not None:
             columns["patient_id"] = self._table.column(self._patient_column).replace("", np.nan)
+        self._note(files)
         there = files_below(self.root)
         columns["problem"] = np.where(files.isin(there), "", MISSING_FILE)
         return pd.concat([pd.DataFrame(columns), self._table.described()], axis=1)
@@ -79,12 +86,25 @@ class Images:
         file = str(row["file"])
         pixels, note = read_grey(self.root / file)
         masks: tuple[Mask, ...] = ()
+        boxes: tuple[Box, ...] = ()
+        notes = [note]
         if self._masks is not None:
-            masks, more = self._masks.read(file, pixels.shape[1:])
-            note = "; ".join(text for text in (note, more) if text)
-        boxes = () if self._boxes is None else self._boxes.of(file)
+            masks, note = self._masks.read(file, pixels.shape[1:])
+            notes.append(note)
+        if self._boxes is not None:
+            boxes, note = self._boxes.of(file, pixels.shape[1:])
+            notes.append(note)
         low, high = window_limits(pixels, self._window)
+        note = "; ".join(note for note in notes if note)
         return Picture(pixels, low, high, masks=masks, boxes=boxes, note=note)
+
+    def _note(self, files: "pd.Series[str]") -> None:
+        masks = self._masks.unused(files) if self._masks else 0
+        boxes = self._boxes.unused(files) if self._boxes else 0
+        self.notes = [
+            *([f"{masks} masks belong to no image of the table"] if masks else []),
+            *([f"{boxes} images with boxes are not in the table"] if boxes else []),
+        ]
 
     def _relative(self, text: str) -> str:
         path = PurePosixPath(text.replace("\\", "/"))
