@@ -37,6 +37,7 @@ class ZippedRows:
     """An array of an `.npz` file in C order; quick when rows are asked for in ascending order."""
 
     def __init__(self, path: Path, name: str) -> None:
+        self._made_of = path, name
         self._name = f"{path}: array {name!r}"
         self._file = zipfile.ZipFile(path).open(f"{name}.npy")  # noqa: SIM115 - rows follow
         version = np.lib.format.read_magic(self._file)
@@ -47,6 +48,9 @@ class ZippedRows:
         )
         self.shape, self.fortran_order, self.dtype = header(self._file)
         self._start = self._file.tell()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ZippedRows, self._made_of  # an open file does not travel
 
     def __getitem__(self, row: int) -> NDArray[Any]:
         """Read one row; OSError when the file is damaged."""
