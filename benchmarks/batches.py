@@ -12,13 +12,14 @@ import argparse
 import math
 import tempfile
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance
 from torch.utils.data import DataLoader, Dataset
 
-from measure import interleaved, report
+from measure import interleaved, ratio, report
 from medrobust.data.augment import Augmentation
 from medrobust.data.batches import TrainingBatches, training_batches
 from medrobust.data.prepare import prepare
@@ -133,14 +134,13 @@ def measure(folder: Path, count: int, repeats: int) -> list[dict[str, object]]:
             },
             repeats,
         )
-        store_speed = epochs[augmented] * len(ours) * BATCH / seconds["store"]
-        file_speed = count / seconds["files"]
+        read = epochs[augmented] * len(ours) * BATCH
         rows.append(
             {
                 "what": "with augmentation" if augmented else "without augmentation",
-                "store, one process": store_speed,
-                "PNG, two workers": file_speed,
-                "ratio": store_speed / file_speed,
+                "store, one process": read / median(seconds["store"]),
+                "PNG, two workers": count / median(seconds["files"]),
+                "ratio": ratio(seconds, "files", "store") * read / count,
             }
         )
     return rows

@@ -10,16 +10,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+Seconds = dict[str, list[float]]
 
-def interleaved(jobs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each job; every repeat runs all of them, one after the other."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+
+def interleaved(jobs: Mapping[str, Callable[[], object]], repeats: int) -> Seconds:
+    """Seconds of each job in each repeat; every repeat runs all of them, one after the other."""
+    seconds: Seconds = {name: [] for name in jobs}
     for _ in range(repeats):
         for name, job in jobs.items():
             begun = time.perf_counter()
             job()
             seconds[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
+
+
+def ratio(seconds: Seconds, one: str, other: str) -> float:
+    """Median of one job's seconds by another's in each repeat: a busy machine spoils it least."""
+    pairs = zip(seconds[one], seconds[other], strict=True)
+    return statistics.median(first / second for first, second in pairs)
 
 
 def report(title: str, rows: list[dict[str, Any]], out: Path | None) -> None:

@@ -14,13 +14,16 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from measure import interleaved, report
+from measure import interleaved, ratio, report
 from medrobust.data.prepare import prepare
 from medrobust.datasets.dicom import Dicom
 from medrobust.datasets.images import Images
@@ -34,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--kinds", nargs="+", default=["png", "jpeg", "dicom"])
+    parser.add_argument("--kinds", nargs="*", default=["png", "jpeg", "dicom"])
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
@@ -47,10 +50,11 @@ def main() -> None:
             root = Path(folder)
             make(root, kind, given.images, given.side)
             rows.append(speeds(root, kind, given.images, given.repeats))
-    report(f"prepare, {given.images} files of {given.side} x {given.side}", rows, given.json)
-    memory = [{"images": count, "peak MiB": peak_of(count)} for count in given.memory]
+    if rows:
+        report(f"prepare, {given.images} files of {given.side} x {given.side}", rows, given.json)
+    memory = [{"images": count, **peaks_of(count)} for count in given.memory]
     if memory:
-        report("Peak memory of prepare, 256 x 256, two workers", memory, None)
+        report("Peak MiB of prepare, 256 x 256, two workers", memory, None)
 
 
 def speeds(root: Path, kind: str, count: int, repeats: int) -> dict[str, object]:
@@ -62,15 +66,18 @@ def speeds(root: Path, kind: str, count: int, repeats: int) -> dict[str, object]
         refuse_existing(out)
         prepare(source(root, kind), out, size=SIZE, workers=workers, duplicates="report")
 
-    jobs = {f"prepare {n}": (lambda n=n: ours(n)) for n in (1, 2)}
-    jobs |= {f"floor {n}": (lambda n=n: floor(root, n)) for n in (1, 2)}
+    jobs: dict[str, Callable[[], object]] = {}
+    for workers in (1, 2):
+        jobs[f"prepare {workers}"] = partial(ours, workers)
+        jobs[f"floor {workers}"] = partial(floor, root, workers)
     seconds = interleaved(jobs, repeats)
     return {
         "files": kind,
-        **{f"{name}: images/s": count / value for name, value in seconds.items()},
-        "over floor, 1": seconds["prepare 1"] / seconds["floor 1"],
-        "over floor, 2": seconds["prepare 2"] / seconds["floor 2"],
-        "two against one": seconds["prepare 1"] / seconds["prepare 2"],
+        **{f"{name}: images/s": count / median(values) for name, values in seconds.items()},
+        "over floor, 1": ratio(seconds, "prepare 1", "floor 1"),
+        "over floor, 2": ratio(seconds, "prepare 2", "floor 2"),
+        "two against one": ratio(seconds, "prepare 1", "prepare 2"),
+        "floor: two against one": ratio(seconds, "floor 1", "floor 2"),
     }
 
 
@@ -112,7 +119,11 @@ def make(root: Path, kind: str, count: int, side: int) -> None:
     large = [np.asarray(Image.fromarray(d.astype(np.float32)).resize((side, side))) for d in drawn]
     rng, names = np.random.default_rng(0), []
     for number in range(count):
-        noisy = np.clip(large[number % 20] + rng.normal(0, 24, (side, side)), 0, 4095)
+        # shades of its own, so that no two images are near duplicates
+        coarse = Image.fromarray(rng.uniform(0, 4095, (8, 8)).astype(np.float32))
+        shades = np.asarray(coarse.resize((side, side)))
+        noisy = (large[number % 20] + shades) / 2 + rng.normal(0, 24, (side, side))
+        noisy = np.clip(noisy, 0, 4095)
         names.append(write(root / "files", f"{number:05d}", kind, noisy.astype(np.uint16)))
     pd.DataFrame({"file": names, "odd": np.arange(count) % 2}).to_csv(
         root / "table.csv", index=False
@@ -146,20 +157,37 @@ def write_dicom(path: Path, pixels: np.ndarray) -> None:
 
 
 MEMORY = """
-import resource, sys
+import resource, sys, threading, time
 from pathlib import Path
 from medrobust.data.prepare import prepare
 from medrobust.datasets.images import Images
+
+peak = 0
+
+def watch():
+    global peak
+    while True:
+        status = Path("/proc/self/status").read_text()
+        peak = max(peak, int(status.split("RssAnon:")[1].split()[0]))
+        time.sleep(0.02)
+
 if __name__ == "__main__":
+    threading.Thread(target=watch, daemon=True).start()
     root = Path(sys.argv[1])
     source = Images(root / "table.csv", root / "files", image_column="file", labels={"odd": "odd"})
     prepare(source, root / "store", size=256, workers=2, duplicates="report")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    rss = [resource.getrusage(which).ru_maxrss for which in who]
+    print(*(value / 1024 for value in (peak, *rss)))
 """
 
 
-def peak_of(count: int) -> float:
-    """Peak MiB of the process that prepares so many small files."""
+def peaks_of(count: int) -> dict[str, float]:
+    """Peak MiB of the process that prepares so many small files, and of its larger worker.
+
+    What the process itself holds, then that with the pages of the store's file that the system
+    lends it while nobody else needs the memory. Linux only.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make(root, "jpeg", count, SIZE)
@@ -167,7 +195,8 @@ def peak_of(count: int) -> float:
         script.write_text(MEMORY)
         command = [sys.executable, str(script), folder]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-        return float(done.stdout)
+        names = ("own", "with mapped file", "worker")
+        return dict(zip(names, map(float, done.stdout.split()), strict=True))
 
 
 if __name__ == "__main__":

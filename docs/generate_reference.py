@@ -90,7 +90,8 @@ def commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callab
     for command in group.registered_commands:
         yield prefix + (command.name or command.callback.__name__), command.callback
     for inner in group.registered_groups:
-        yield from commands(inner.typer_instance, f"{prefix}{inner.name} ")
+        own = f"{inner.name} " if isinstance(inner.name, str) else ""  # without: it joins
+        yield from commands(inner.typer_instance, prefix + own)
 
 
 def _is_section(annotation: Any) -> bool:

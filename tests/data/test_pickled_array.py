@@ -60,6 +60,17 @@ def test_old_names_of_modules_and_python_2_text(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path, two), ARRAY)
 
 
+def test_python_2_in_text(tmp_path: Path) -> None:
+    array = np.arange(-6, 6, dtype=np.int16)
+    pixels = "".join(f"\\x{byte:02x}" for byte in array.tobytes())
+    program = (
+        "cnumpy.core.multiarray\n_reconstruct\np0\n(cnumpy\nndarray\np1\n(I0\ntp2\nS'b'\np3\ntp4\n"
+        "Rp5\n(I1\n(I12\ntp6\ncnumpy\ndtype\np7\n(S'i2'\np8\nI0\nI1\ntp9\nRp10\n"
+        f"(I3\nS'<'\np11\nNNNI-1\nI-1\nI0\ntp12\nbI00\nS'{pixels}'\np13\ntp14\nb."
+    )
+    assert np.array_equal(read(tmp_path, program.encode("ascii")), array)
+
+
 @given(
     array=arrays.arrays(
         dtype=st.one_of(arrays.integer_dtypes(), arrays.floating_dtypes(sizes=(16, 32, 64))),
@@ -132,7 +143,34 @@ def test_truncated(tmp_path: Path, cut: int) -> None:
         read(tmp_path, pickle.dumps(ARRAY)[:cut])
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 5), (-2, -12), (2**40,), ("a",), None])
+FRAGMENT = b"cnumpy._core.numeric\n_frombuffer\n"
+HOSTILE = {
+    "something follows": pickle.dumps(ARRAY) + b"x",
+    "two arrays": pickle.dumps(ARRAY) * 2,
+    "a place of 4 GiB": b"\x80\x02]r\xff\xff\xff\x0f.",
+    "bytes of 2 ** 62": b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b".",
+    "a terabyte of zeros": FRAGMENT + b"(L1000000000000L\nNNNtR.",
+    "a thousand arrays": b"(" + 1000 * (FRAGMENT + b"(NNNNtR") + b"t.",
+    "nested": 10**6 * b"(" + b"N" + 10**6 * b"t" + b".",
+    "an extension": b"\x80\x02\x82\x01.",
+    "a persistent name": b"Pos.system\n.",
+    "an instance": b"(S'touch x'\nios\nsystem\n.",
+    "a class without its beginning": b"\x80\x02cnumpy\nndarray\n)\x81.",
+    "an unfinished array": b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nNNtR.",
+    "a function": b"c_codecs\nencode\n.",
+    "not a pickle": b"\x93NUMPY",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_programs_cost_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MedrobustError, match=r"^not a pickled array of numbers$"):
+        read(tmp_path, HOSTILE[name])
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 5), (-2, -12), (2**40,), ("a",), None, (24,) + 64 * (1,), (24.0,)]
+)
 def test_a_shape_that_lies(tmp_path: Path, shape) -> None:
     make, arguments, state = ARRAY.__reduce__()
     lying = Lying(make, arguments, (state[0], shape, *state[2:]))

@@ -60,6 +60,14 @@ def test_what_was_written_is_read(store: Store, out: Path) -> None:
     verify_checksum(again)
 
 
+def test_verifying_tells_how_far_it_is(store: Store, out: Path) -> None:
+    told: list[tuple[int, int]] = []
+    verify_checksum(store, lambda done, total: told.append((done, total)))
+    size = sum((out / name).stat().st_size for name in store.info.checksums)
+    assert told[-1] == (size, size)
+    assert told == sorted(told)
+
+
 def test_rows_of_a_split(store: Store) -> None:
     assert store.rows("val").tolist() == [4, 5, 12, 13, 20, 21, 28, 29, 36, 37]
     assert store.rows("val").dtype == np.int64

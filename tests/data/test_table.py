@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medrobust.data.table import examples, findings_of, label_columns, read_table, verify
+from medrobust.data.table import (
+    class_numbers,
+    examples,
+    findings_of,
+    label_columns,
+    read_table,
+    verify,
+)
 from medrobust.errors import MedrobustError
 
 
@@ -153,3 +160,13 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(MedrobustError, match=r"table\.csv cannot be read as a table: "):
         read_table(tmp_path / "table.csv")
+
+
+def test_class_numbers() -> None:
+    nan = np.nan
+    single = np.array([[1], [0], [nan]], np.float32)
+    assert class_numbers(single, "multilabel", "x").tolist() == [1, 0, -1]
+    exclusive = np.array([[0, 1, 0], [1, 0, 0], [nan] * 3], np.float32)
+    assert class_numbers(exclusive, "exclusive", "x").tolist() == [1, 0, -1]
+    with pytest.raises(MedrobustError, match=r"^train\.balanced: expected exclusive classes or a"):
+        class_numbers(exclusive, "multilabel", "train.balanced")

@@ -112,6 +112,17 @@ def test_a_grid_knows_where_points_lie() -> None:
         ("NDims = 3", "NDims = 2", "its header is not that of a volume of numbers"),
         ("MET_SHORT", "MET_OTHER", "its header is not that of a volume of numbers"),
         ("ObjectType = Image", "Hello", "not a MetaImage header"),
+        ("NDims = 3", "NDims = 3\nElementDataFile : /etc/passwd", "not a MetaImage header"),
+        ("NDims = 3", "NDims = 3\nNDims = 3", "not a MetaImage header"),
+        ("NDims = 3", "NDims = 3\nHeaderSize = 8", "its header says that more than voxels is in"),
+        ("NDims = 3", "NDims = 3\nElementNumberOfChannels = 2", "its header is not that of a volu"),
+        ("x.raw", "x.raw\nComment = more", "its header does not end with the name of the volume"),
+        ("Spacing = 0.69999999999999996", "Spacing = nan", "its header does not say where in"),
+        ("Offset = -30", "Offset = nan", "its header does not say where in the world the volume"),
+        ("= 1 0 0 0 1 0 0 0 1", "= 1 0 0 0 1 0 0 1 0", "its header does not say where in"),
+        ("Offset = ", "Elsewhere = ", "its header does not say where in the world the volume lies"),
+        ("NDims = 3", "NDims = 3\nOrigin = 0 0 0", "its header does not say where in the world"),
+        ("Spacing = 0.69999999999999996", "Spacing = 0", "its header does not say where in"),
     ],
 )
 def test_a_header_that_lies(tmp_path: Path, old: str, new: str, text: str) -> None:
@@ -121,6 +132,18 @@ def test_a_header_that_lies(tmp_path: Path, old: str, new: str, text: str) -> No
     path.write_text(header.replace(old, new))
     with pytest.raises(MedrobustError, match=text):
         read_patch(path, Grid(ORIGIN, (1.0, 1.0, 1.0), (1, 1, 1)), 0)
+
+
+def test_a_compressed_volume(tmp_path: Path) -> None:
+    direction = DIRECTIONS["permuted"]
+    plain = write(tmp_path / "x.mhd", linear(direction), direction)
+    sitk.WriteImage(sitk.ReadImage(str(plain)), str(tmp_path / "z.mhd"), useCompression=True)
+    grid = Grid(tuple(centre_of(direction)), (6.0, 8.0, 10.0), (4, 5, 6))
+    assert np.array_equal(read_patch(tmp_path / "z.mhd", grid, 0), read_patch(plain, grid, 0))
+    packed = tmp_path / "z.zraw"
+    packed.write_bytes(packed.read_bytes()[:1000])
+    with pytest.raises(MedrobustError, match=r"^its volume cannot be read$"):
+        read_patch(tmp_path / "z.mhd", grid, 0)
 
 
 def test_no_header(tmp_path: Path) -> None:

@@ -119,6 +119,27 @@ def test_a_region_that_leaves_its_volume_and_a_missing_file(tmp_path: Path) -> N
     )
 
 
+def test_two_volumes_of_one_name_cannot_be_told_apart(tmp_path: Path) -> None:
+    root = tree(tmp_path / "kneeMRI")
+    (root / "copy").mkdir()
+    (root / "copy" / "1005-4.pck").write_bytes(pickle.dumps(volume(99)))
+    problems = KneeMRI(root).index().query("problem != ''")
+    assert problems["file"].tolist() == ["copy/1005-4.pck"]
+    assert problems["problem"].tolist() == ["several folders have a volume of this name"]
+
+
+def test_rows_are_read_in_any_order_and_after_pickling(tmp_path: Path) -> None:
+    source = KneeMRI(tree(tmp_path / "kneeMRI", 3))
+    index = source.index()
+    pd.testing.assert_frame_equal(index, source.index())
+    rows = index.to_dict("records")
+    forward = [source.read(row).pixels for row in rows]
+    again = pickle.loads(pickle.dumps(source))
+    assert len(pickle.dumps(source)) < 2000  # without the volume at hand
+    backward = [again.read(row).pixels for row in rows[::-1]][::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(forward, backward, strict=True))
+
+
 class Trap:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -141,6 +162,7 @@ def test_a_malicious_pickle_runs_nothing(tmp_path: Path) -> None:
     ("old", "new", "text"),
     [
         ("1005,4,2,", "1005,4,3,", "column 'aclDiagnosis', data row 7: expected 0, 1 or 2, found"),
+        ("1005,4,2,", ",4,2,", "column 'examId', data row 7: expected a number, found ''"),
         ("aclDiagnosis", "acl", "there is no column 'aclDiagnosis'"),
         ("4,5,2,9,7,3,1005", "4,5,x,9,7,3,1005", "column 'roiZ', data row 7: expected a whole num"),
     ],

@@ -1,5 +1,6 @@
 """LUNA16 in small trees of its layout, on a real volume, and its full tables."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from medrobust.data.prepare import prepare
 from medrobust.data.window import parse_window
 from medrobust.datasets.luna16 import LUNA16
-from medrobust.datasets.luna16_labels import judged, read_malignancy, read_places
+from medrobust.datasets.luna16_labels import judged, read_malignancy, read_nodules
 from medrobust.errors import MedrobustError
 
 sitk = pytest.importorskip("SimpleITK")
@@ -99,6 +100,69 @@ def test_a_flipped_scan_gives_the_same_patch(tmp_path: Path) -> None:
     assert np.allclose(source.read(row).pixels, before, atol=1e-3)
 
 
+def test_segmentations_of_the_same_names_are_no_scans(tmp_path: Path) -> None:
+    root = tree(tmp_path / "LUNA16", 3)
+    (root / "seg-lungs-LUNA16").mkdir()
+    for path in root.glob("subset*/*"):
+        shutil.copy(path, root / "seg-lungs-LUNA16")
+    (root / "subset1" / "1.2.1.mhd").unlink()
+    index = LUNA16(root).index()
+    assert index["file"].unique().tolist() == [
+        "subset0/1.2.0.mhd",
+        "1.2.1.mhd",
+        "subset2/1.2.2.mhd",
+    ]
+    assert index.query("patient_id == '1.2.1'")["problem"].eq("there is no such file").all()
+    for path in root.glob("subset*/*"):
+        path.rename(root / path.name)
+    files = LUNA16(root).index()["file"].unique().tolist()
+    assert files == ["1.2.0.mhd", "1.2.1.mhd", "1.2.2.mhd"]
+
+
+def test_tables_in_a_folder_beside_the_subsets(tmp_path: Path) -> None:
+    root = tree(tmp_path / "LUNA16", 3)
+    expected = LUNA16(root).index()
+    (root / "CSVFILES").mkdir()
+    for name in ("annotations.csv", "candidates.csv"):
+        (root / name).rename(root / "CSVFILES" / name)
+    source = LUNA16(tmp_path)
+    pd.testing.assert_frame_equal(source.index(), expected)
+    assert len(source.read(expected.iloc[0].to_dict()).boxes) == 1
+    assert source.notes == []
+    (root / "CSVFILES" / "annotations.csv").unlink()
+    source = LUNA16(root)
+    assert source.read(source.index().iloc[0].to_dict()).boxes == ()
+    assert source.notes == ["no annotations.csv: the nodules have no boxes"]
+
+
+def test_a_slice_beside_the_centre_cuts_a_smaller_disc(tmp_path: Path) -> None:
+    source = LUNA16(tree(tmp_path / "LUNA16", 3), patch_mm=20, pixels=40)
+    row = source.index().iloc[0].to_dict()
+    (box,) = source.read(row | {"world_z": row["world_z"] + 1.8}).boxes
+    assert np.allclose(box.extent, 2 * 2 * np.sqrt(3**2 - 1.8**2))
+    assert np.allclose(np.add(box.origin, np.divide(box.extent, 2)), 20)
+    assert source.read(row | {"world_z": row["world_z"] + 3.1}).boxes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "text"),
+    [
+        ("candidates.csv", ",1\n", ",2\n", "'class', data row 1: expected 0 or 1, found '2'"),
+        ("candidates.csv", "1.2.0,-", "1.2.0,nan", "'coordX', data row 1: expected a number"),
+        ("annotations.csv", ",6.0", ",0", "'diameter_mm', data row 1: expected a number above 0"),
+        ("annotations.csv", "diameter_mm", "size", "there is no column 'diameter_mm'"),
+    ],
+)
+def test_a_table_with_a_mistake(tmp_path: Path, name: str, old: str, new: str, text: str) -> None:
+    root = tree(tmp_path / "LUNA16", 3)
+    content = (root / name).read_text()
+    assert old in content
+    (root / name).write_text(content.replace(old, new, 1))
+    with pytest.raises(MedrobustError) as caught:
+        LUNA16(root).index()
+    assert text in str(caught.value)
+
+
 def test_neighbouring_slices_and_cubes(tmp_path: Path) -> None:
     root = tree(tmp_path / "LUNA16", 3)
     flat = LUNA16(root, patch_mm=20, pixels=20)
@@ -130,6 +194,7 @@ def test_malignancy_by_the_policy(tmp_path: Path) -> None:
     assert index["label:malignancy"].tolist()[:2] == [1, 0]
     assert np.isnan(index["label:malignancy"][2])
     assert source.notes == ["1 nodules are neither clearly malignant nor benign, or unmarked"]
+    (root / "annotations.csv").unlink()  # the table of marks has the diameters
     assert len(source.read(index.iloc[0].to_dict()).boxes) == 1
     assert source.read(index.iloc[1].to_dict()).boxes == ()
 
@@ -212,14 +277,40 @@ def test_a_real_scan_with_annotations_at_known_voxels(tmp_path: Path) -> None:
     assert (windowed.low, windowed.high) == (-160, 240)
 
 
+@real
+def test_a_real_scan_stored_in_another_order(tmp_path: Path) -> None:
+    """The header is written by hand: negative axes, and the far corner as the offset."""
+    header = next(REAL.glob("*.mhd"))
+    image = sitk.ReadImage(str(header))
+    voxels = sitk.GetArrayFromImage(image)
+    brightest = np.unravel_index(np.argmax(voxels), voxels.shape)[::-1]
+    x, y, z = image.TransformIndexToPhysicalPoint([int(side) for side in brightest])
+    far = image.TransformIndexToPhysicalPoint([side - 1 for side in image.GetSize()])
+    root = tmp_path / "LUNA16"
+    (root / "subset0").mkdir(parents=True)
+    (root / "candidates.csv").write_text(f"{HEADER}class\n{header.stem},{x},{y},{z},1\n")
+    shutil.copy(header, root / "subset0")
+    shutil.copy(header.with_suffix(".raw"), root / "subset0")
+    source = LUNA16(root, dims="3d", pixels=16, patch_mm=40)
+    before = source.read(source.index().iloc[0].to_dict()).pixels
+    assert before[0, 7:9, 7:9, 7:9].max() > 0.5 * voxels.max()
+    copy = root / "subset0" / header.name
+    text = re.sub(r"Offset = .*", f"Offset = {far[0]} {far[1]} {far[2]}", copy.read_text())
+    copy.write_text(re.sub(r"(TransformMatrix = ).*", r"\g<1>-1 0 0 0 -1 0 0 0 -1", text))
+    voxels[::-1, ::-1, ::-1].tofile(copy.with_suffix(".raw"))
+    after = source.read(source.index().iloc[0].to_dict()).pixels
+    assert np.abs(after - before).max() < 0.05
+
+
 @tables
 def test_the_full_tables() -> None:
-    nodules = read_places(TABLES / "luna16" / "annotations.csv", "diameter_mm")
+    nodules = read_nodules(TABLES / "luna16" / "annotations.csv")
     assert (len(nodules), nodules["seriesuid"].nunique()) == (1186, 601)
     marks = read_malignancy(TABLES / "luna16" / "annotations_with_malignancy.csv", {})
     assert len(marks) == 1182
     labels = judged(marks["malignancy"])
     counts = {1.0: int((labels == 1).sum()), 0.0: int((labels == 0).sum())}
+    assert counts == {1.0: 199, 0.0: 186}
     table = pd.read_csv(TABLES / "luna16" / "annotations_with_malignancy.csv")
     means = table["mal_details"].map(lambda text: np.mean([int(c) for c in text if c.isdigit()]))
     assert counts == {1.0: int((means >= 4).sum()), 0.0: int((means <= 2).sum())}

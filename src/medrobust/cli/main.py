@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import medrobust
-from medrobust.cli import prepare
+from medrobust.cli import prepare, prepare_own
 from medrobust.cli.console import console, numbers, warn
 from medrobust.errors import MedrobustError
 from medrobust.progress import progress_bars
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+prepare.app.add_typer(prepare_own.app)
 app.add_typer(prepare.app, name="prepare")
 
 Runs = Annotated[list[Path], typer.Argument(help="runs/NAME/SEED, or runs/NAME: all seeds.")]

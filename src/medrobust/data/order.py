@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medrobust.data.source import Task
+from medrobust.data.table import class_numbers
 from medrobust.errors import MedrobustError
 from medrobust.randomness import image_keys, key, uniform
 
@@ -54,24 +55,18 @@ def balanced(seed: int, epoch: int, rows: NDArray[np.int64], classes: NDArray[np
 
 
 def classes_of(labels: NDArray[np.float32], task: Task) -> NDArray[np.int64]:
-    """(N,) class numbers of labels (N, K): the exclusive class, or a finding's 0 and 1; -1 unknown.
+    """(N,) class numbers of labels (N, K); see `table.class_numbers`.
 
     Raises:
-        MedrobustError: several findings that may occur together have no classes, and a single
-            class cannot be balanced.
+        MedrobustError: several findings that may occur together have no classes; or there are
+            fewer than two classes, and nothing to balance.
     """
-    if task == "multilabel" and labels.shape[1] > 1:
+    classes = class_numbers(labels, task, "train.balanced")
+    found = len(np.unique(classes[classes >= 0]))
+    if found < 2:
+        what = "one class" if found else "unknown labels only"
         raise MedrobustError(
-            "train.balanced: expected exclusive classes or a single finding, found "
-            f"{labels.shape[1]} findings that may occur together"
-        )
-    known = ~np.isnan(labels).any(axis=1)
-    numbers = labels.argmax(axis=1) if task == "exclusive" else np.nan_to_num(labels[:, 0])
-    classes = np.where(known, numbers, -1).astype(np.int64)
-    if len(np.unique(classes[known])) < 2:
-        raise MedrobustError(
-            "train.balanced: expected training images of two classes or more, found "
-            f"{'one class' if known.any() else 'unknown labels only'}"
+            f"train.balanced: expected training images of two classes or more, found {what}"
         )
     return classes
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medrobust.data.rules import parse_rule
 from medrobust.data.source import Task
-from medrobust.data.table import LABEL, examples, findings_of, label_columns
+from medrobust.data.table import LABEL, class_numbers, examples, findings_of, label_columns
 from medrobust.data.vocabulary import same_finding
 from medrobust.errors import MedrobustError
 
@@ -99,7 +98,7 @@ def balance(table: pd.DataFrame, task: Task, seed: int) -> tuple[pd.DataFrame, L
     Raises:
         MedrobustError: several findings that may occur together, which have no classes.
     """
-    classes = _classes(table, task)
+    classes = class_numbers(table[label_columns(table)].to_numpy(float), task, "balance")
     train = (table["split"] == "train").to_numpy()
     counts = pd.Series(classes[train & (classes >= 0)]).value_counts()
     if len(counts) < 2:
@@ -221,19 +220,6 @@ def _unknown_rows(table: pd.DataFrame) -> pd.DataFrame:
     columns = label_columns(table)
     unknown = table[columns].isna().any(axis=1) | (table[columns].sum(axis=1) == 0)
     return table.assign(**{column: table[column].mask(unknown) for column in columns})
-
-
-def _classes(table: pd.DataFrame, task: Task) -> NDArray[np.int64]:
-    """(N,) class numbers; -1 where unknown."""
-    labels = table[label_columns(table)].to_numpy(float)
-    if task == "multilabel" and labels.shape[1] > 1:
-        raise MedrobustError(
-            "balance: expected exclusive classes or a single finding, found "
-            f"{labels.shape[1]} findings that may occur together"
-        )
-    known = ~np.isnan(labels).any(axis=1)
-    classes = labels.argmax(axis=1) if task == "exclusive" else np.nan_to_num(labels[:, 0])
-    return np.where(known, classes, -1).astype(np.int64)
 
 
 def _place(name: str, purpose: str, seed: int) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from medrobust.data.source import Task
 from medrobust.data.splits import SPLITS
@@ -69,6 +70,21 @@ def verify(table: pd.DataFrame, task: Task) -> list[str]:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise MedrobustError(f"{count} in the table of images: " + "; ".join(problems))
     return [*_class_warnings(table), *_split_warnings(table)]
+
+
+def class_numbers(labels: NDArray[Any], task: Task, option: str) -> NDArray[np.int64]:
+    """(N,) class numbers of labels (N, K): the exclusive class, or a finding's 0 and 1; -1 unknown.
+
+    Raises `MedrobustError` that names the `option` when several findings may occur together.
+    """
+    if task == "multilabel" and labels.shape[1] > 1:
+        raise MedrobustError(
+            f"{option}: expected exclusive classes or a single finding, found "
+            f"{labels.shape[1]} findings that may occur together"
+        )
+    known = ~np.isnan(labels).any(axis=1)
+    numbers = labels.argmax(axis=1) if task == "exclusive" else np.nan_to_num(labels[:, 0])
+    return np.where(known, numbers, -1).astype(np.int64)
 
 
 def examples(values: Collection[Any]) -> str:

@@ -18,6 +18,15 @@ BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2}
 BYTES |= {"MET_INT": 4, "MET_UINT": 4, "MET_FLOAT": 4, "MET_DOUBLE": 8}
 MAX_VOXELS = 2**31
 LONGEST_HEADER = 2**16
+UNREADABLE = "its volume cannot be read"
+NO_PLACE = "its header does not say where in the world the volume lies"
+WORLD: tuple[tuple[tuple[str, ...], int, list[str]], ...] = (
+    (("Offset", "Position", "Origin"), 3, []),
+    (("ElementSpacing",), 3, []),
+    (("TransformMatrix", "Rotation", "Orientation"), 9, ["1 0 0 0 1 0 0 0 1"]),
+)
+"""Fields of a header that say the same, how many numbers they have, and what is meant by none."""
+NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 
 
 @dataclass(frozen=True)
@@ -52,24 +61,19 @@ def read_patch(path: Path, grid: Grid, outside: float, flat: bool = False) -> ND
     Raises `MedrobustError` when the header is not that of a volume beside it, the volume is
     damaged, or the extra `ct` is not installed.
     """
-    check_header(path)
-    sitk = _simpleitk()
+    reader = _open(path)
+    finer = _oversampling(reader, grid)
+    finer[0] = 1 if flat else finer[0]
+    region = _region(reader, grid)
+    shape = tuple(np.multiply(grid.shape, finer).tolist())
+    if region is None:
+        return np.full(grid.shape, outside, dtype=np.float32)
+    reader.SetExtractIndex(region[0])
+    reader.SetExtractSize(region[1])
     try:
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("MetaImageIO")
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        finer = _oversampling(reader, grid)
-        finer[0] = 1 if flat else finer[0]
-        region = _region(reader, grid)
-        shape = tuple(np.multiply(grid.shape, finer).tolist())
-        if region is None:
-            return np.full(grid.shape, outside, dtype=np.float32)
-        reader.SetExtractIndex(region[0])
-        reader.SetExtractSize(region[1])
-        sampled = _sampled(sitk, reader.Execute(), grid, shape, outside)
+        sampled = _sampled(_simpleitk(), reader.Execute(), grid, shape, outside)
     except RuntimeError as error:
-        raise MedrobustError("its volume cannot be read") from error
+        raise MedrobustError(UNREADABLE) from error
     depth, height, width = grid.shape
     blocks = sampled.reshape(depth, finer[0], height, finer[1], width, finer[2])
     averaged: NDArray[np.float32] = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
@@ -82,8 +86,13 @@ def check_header(path: Path) -> None:
     name = fields.get("ElementDataFile", "")
     if not re.fullmatch(r"[\w.-]+\.z?raw", name):
         raise MedrobustError("its header does not name a .raw or .zraw file in the same folder")
-    if fields.get("NDims") != "3" or fields.get("ElementType") not in BYTES:
+    if (fields.get("NDims"), fields.get("ElementNumberOfChannels", "1")) != ("3", "1") or (
+        fields.get("ElementType") not in BYTES
+    ):
         raise MedrobustError("its header is not that of a volume of numbers")
+    if fields.get("HeaderSize", "0") not in ("0", "-1"):
+        raise MedrobustError("its header says that more than voxels is in the volume's file")
+    _check_place(fields)
     sides = fields.get("DimSize", "").split()
     if len(sides) != 3 or not all(re.fullmatch(r"[1-9]\d{0,5}", side) for side in sides):
         raise MedrobustError("its header has no size of a volume")
@@ -110,21 +119,46 @@ def read_header(path: Path) -> dict[str, str]:
         raise MedrobustError("there is no such file") from error
     except UnicodeDecodeError as error:
         raise MedrobustError("not a MetaImage header") from error
-    pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
-    fields = {name.strip(): value.strip() for name, _, value in pairs}
-    if len(text) > LONGEST_HEADER or len(fields) != len(pairs) or "ObjectType" not in fields:
+    lines = [line for line in text.split("\n") if line.strip()]
+    # ITK reads "name : value" too, and nothing after the file's name: what we check it must read
+    pairs = [re.fullmatch(r"(\w+) *= *([^\r]*?)\s*", line) for line in lines]
+    fields = {pair[1]: pair[2] for pair in pairs if pair}
+    if len(text) > LONGEST_HEADER or len(fields) != len(lines) or "ObjectType" not in fields:
         raise MedrobustError("not a MetaImage header")
+    if list(fields)[-1] != "ElementDataFile":
+        raise MedrobustError("its header does not end with the name of the volume's file")
     return fields
 
 
 def world_to_voxel(path: Path, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Continuous voxel numbers (N, 3) in x, y, z of world points (N, 3); whole at the centres."""
+    return _indices(_open(path), points)
+
+
+def _open(path: Path) -> Any:
+    """Return a reader that knows the volume's place in the world, and has not read it yet."""
     check_header(path)
     reader = _simpleitk().ImageFileReader()
     reader.SetImageIO("MetaImageIO")
     reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return _indices(reader, points)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise MedrobustError(UNREADABLE) from error
+    place = np.array([*reader.GetOrigin(), *reader.GetSpacing(), *reader.GetDirection()])
+    turned = abs(np.linalg.det(place[6:].reshape(3, 3)))
+    if not (np.isfinite(place).all() and (place[3:6] > 0).all() and np.isclose(turned, 1, 0.05)):
+        raise MedrobustError(NO_PLACE)
+    return reader
+
+
+def _check_place(fields: dict[str, str]) -> None:
+    """What is no number ITK would take for 0, without a word."""
+    for names, count, default in WORLD:
+        given = [fields[name] for name in names if name in fields] or default
+        words = " ".join(given).split()
+        if len(words) != count or not all(re.fullmatch(NUMBER, word) for word in words):
+            raise MedrobustError(NO_PLACE)
 
 
 def _simpleitk() -> Any:

@@ -12,7 +12,13 @@ from medrobust.data.pickled_array import read_pickled_array
 from medrobust.data.source import Card, Picture, Task
 from medrobust.data.table import LABEL
 from medrobust.data.window import Window
-from medrobust.datasets.raw import MISSING_FILE, RawTable, find_folder, refuse_problems
+from medrobust.datasets.raw import (
+    MISSING_FILE,
+    RawTable,
+    files_below,
+    find_folder,
+    refuse_problems,
+)
 from medrobust.errors import MedrobustError
 
 CARD = Card(
@@ -25,11 +31,13 @@ CARD = Card(
     caveats="One scanner (Siemens Avanto 1.5 T), sagittal, proton density weighted, fat "
     "suppressed. Diagnoses from reports; 690 healthy, 172 partially injured, 55 completely "
     "ruptured. Without an official split: whoever selects and tests on one fold reports too much. "
-    "Patients are told apart by exam; spacing is not given. kneeLR is kept as it stands.",
+    "Patients are told apart by exam; spacing is not given. Which number of kneeLR is left is not "
+    "documented: it is kept as it stands (knee_lr).",
 )
 GRADES = ("healthy", "partially injured", "completely ruptured")
 SIDES = ("roiX", "roiY", "roiZ", "roiWidth", "roiHeight", "roiDepth")
 NO_REGION = "the table gives no region of interest"
+SEVERAL_FILES = "several folders have a volume of this name"
 PERCENTILES = Window("percentile", 0.5, 99.5)
 """MR intensities are in arbitrary units, so the window is that of each volume's own values."""
 
@@ -62,7 +70,7 @@ class KneeMRI:
             raise MedrobustError("kneeMRI: expected a window of values or percentiles")
         self.root = find_folder(Path(root), _has_table, "metadata.csv of kneeMRI")
         self._volume, self._region, self._window = volume, region, window
-        self._last: tuple[str, NDArray[Any]] | None = None
+        self._last: tuple[str, NDArray[Any], tuple[float, float]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": None}  # the pixels at hand need not travel
@@ -78,8 +86,7 @@ class KneeMRI:
 
     def read(self, row: Mapping[str, Any]) -> Picture:
         """Read a slice or a volume."""
-        volume = self._read_volume(str(row["file"]))
-        low, high = self._window.limits(volume, (0.0, 1.0))
+        volume, (low, high) = self._read_volume(str(row["file"]))
         return Picture(self._cut(volume, row)[None], low, high)
 
     def _rows(self) -> pd.DataFrame:
@@ -88,26 +95,34 @@ class KneeMRI:
         grades = table.values(("aclDiagnosis",), _grade, "0, 1 or 2")
         names = table.text("volumeFilename")
         exams, series, knees = (table.text(name) for name in ("examId", "seriesNo", "kneeLR"))
+        for name, words in (("examId", exams), ("seriesNo", series)):
+            if table.find(name):
+                table.note(name, (words == "").to_numpy(), "a number")
         refuse_problems([table])
-        there = {path.name: path.relative_to(self.root) for path in self.root.rglob("*.pck")}
-        files = [there.get(name) for name in names]
+        there = self._volumes()
+        files = [there.get(name, []) for name in names]
         rows = pd.DataFrame(
             {
                 "patient_id": exams,
                 "source": CARD.name,
-                "file": [
-                    str(name if f is None else f.as_posix())
-                    for f, name in zip(files, names, strict=True)
-                ],
+                "file": [f[0] if f else name for f, name in zip(files, names, strict=True)],
                 "exam": exams,
                 "series": series,
                 "knee_lr": knees,
                 **{name: values.astype(float) for name, values in sides.items()},
-                "problem": [MISSING_FILE if file is None else "" for file in files],
+                "problem": [_problem(file) for file in files],
                 **{LABEL + name: (grades == n).astype(float) for n, name in enumerate(GRADES)},
             }
         )
         return rows.assign(problem=self._problems(rows))
+
+    def _volumes(self) -> dict[str, list[str]]:
+        """Name of a volume -> where it lies; more than one place cannot be told apart."""
+        there: dict[str, list[str]] = {}
+        for file in sorted(files_below(self.root)):
+            if file.endswith(".pck"):
+                there.setdefault(file.rpartition("/")[2], []).append(file)
+        return there
 
     def _problems(self, rows: pd.DataFrame) -> "pd.Series[str]":
         """What is known to be wrong: no file, or no region where one is needed."""
@@ -118,14 +133,16 @@ class KneeMRI:
         good = (extents > 0).all(axis=1) & (starts >= 0).all(axis=1)
         return rows["problem"].where(good | (rows["problem"] != ""), NO_REGION)
 
-    def _read_volume(self, file: str) -> NDArray[Any]:
-        """Read a volume, unless it is the last one read: slices of a volume come in a row."""
+    def _read_volume(self, file: str) -> tuple[NDArray[Any], tuple[float, float]]:
+        """A volume and its window, read unless it is the last one: its slices come in a row."""
         if self._last is None or self._last[0] != file:
             volume = read_pickled_array(self.root / file)
             if volume.ndim != 3 or 0 in volume.shape:
                 raise MedrobustError(f"expected (slices, rows, columns), got {volume.shape}")
-            self._last = file, volume
-        return self._last[1]
+            if volume.dtype.kind == "b":
+                raise MedrobustError("expected grey values, got only true and false")
+            self._last = file, volume, self._window.limits(volume, (0.0, 1.0))
+        return self._last[1], self._last[2]
 
     def _cut(self, volume: NDArray[Any], row: Mapping[str, Any]) -> NDArray[Any]:
         if self._volume and self._region == "whole":
@@ -153,6 +170,10 @@ def _slices(rows: pd.DataFrame) -> pd.DataFrame:
     first = repeated["roi_z"].where(repeated["problem"] == "", 0).fillna(0)
     slices = (first + number).astype(int)
     return repeated.assign(slice=slices).reset_index(drop=True)
+
+
+def _problem(files: list[str]) -> str:
+    return {0: MISSING_FILE, 1: ""}.get(len(files), SEVERAL_FILES)
 
 
 def _has_table(folder: Path) -> bool:

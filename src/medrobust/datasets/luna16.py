@@ -1,5 +1,6 @@
 """LUNA16: patches of lung CT around nodules and what looked like one."""
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,14 @@ from medrobust.data.source import Box, Card, Picture, Task
 from medrobust.data.table import LABEL
 from medrobust.data.volume import Grid, read_patch
 from medrobust.data.window import Window
-from medrobust.datasets.luna16_labels import PLACE, judged, read_malignancy, read_places
-from medrobust.datasets.raw import MISSING_FILE, find_folder
+from medrobust.datasets.luna16_labels import (
+    PLACE,
+    judged,
+    read_candidates,
+    read_malignancy,
+    read_nodules,
+)
+from medrobust.datasets.raw import MISSING_FILE, files_below, find_folder
 from medrobust.errors import MedrobustError
 
 CARD = Card(
@@ -24,14 +31,17 @@ CARD = Card(
     citation="Setio et al., Validation, comparison, and combination of algorithms for automatic "
     "detection of pulmonary nodules, Med Image Anal 42:1-13 (2017); Armato et al., LIDC-IDRI, Med "
     "Phys 38:915-931 (2011)",
-    caveats="888 scans of nearly as many patients: the series stands for the patient. Nodules are "
+    caveats="888 scans of nearly as many patients (the 601 with nodules are of 600): the series "
+    "stands for the patient. Nodules are "
     "those of 3 mm or more that three of four radiologists marked; others may be unmarked. "
     "Malignancy is the readers' opinion (mean of marks 1 to 5: 4 or more malignant, 2 or less "
-    "benign, else unknown), not histology. The ten subsets are folds, not a split.",
+    "benign, else unknown), not histology. The ten subsets are folds, not a split. candidates.csv "
+    "and candidates_V2.csv differ; the latter is preferred.",
 )
 AIR = -1000.0
 LUNG = Window("values", -1000, 400)
 CANDIDATES = ("candidates_V2.csv", "candidates.csv")
+TABLES = ("annotations.csv", *CANDIDATES)
 
 
 class LUNA16:
@@ -43,7 +53,8 @@ class LUNA16:
     A patch is `patch_mm` wide and high and has `pixels` per side. `dims`: `2d` is the slice
     through the centre; `2.5d` has `slices` (odd) slices `slice_mm` apart as channels; `3d` is a
     cube. Patches are upright whatever the direction of the scan. `window`: Hounsfield units of
-    x = 0 and x = 1. Positive patches have boxes of the annotated nodules' diameters.
+    x = 0 and x = 1. Positive patches have boxes of the annotated nodules' diameters: of the
+    nodule itself (malignancy), or of all that the patch shows.
 
     Raises `MedrobustError` when tables are missing or settings are out of range.
     """
@@ -74,20 +85,22 @@ class LUNA16:
     def index(self) -> pd.DataFrame:
         """One row per candidate or nodule; `world_x`, `world_y`, `world_z` in mm, `subset`."""
         rows = self._malignancies() if self._label == "malignancy" else self._candidates()
-        files = [self._files.get(series) for series in rows["seriesuid"]]
-        names = [path and path.relative_to(self.root).as_posix() for path in files]
+        series = rows["seriesuid"]
+        files = series.map(self._files)
+        own = ["diameter_mm"] if self._label == "malignancy" else []
         return pd.DataFrame(
             {
                 "image_id": [f"{self._label[0]}{number:06d}" for number in range(len(rows))],
-                "patient_id": rows["seriesuid"],
+                "patient_id": series,
                 "source": CARD.name,
-                "file": [n or f"{s}.mhd" for n, s in zip(names, rows["seriesuid"], strict=True)],
-                "subset": [path.parent.name if path else "" for path in files],
+                "file": files.fillna(series + ".mhd"),
+                "subset": series.map({s: Path(f).parent.name for s, f in self._files.items()}),
                 **{f"world_{name[-1].lower()}": rows[name] for name in PLACE},
-                "problem": ["" if path else MISSING_FILE for path in files],
+                **{name: rows[name] for name in own},
+                "problem": np.where(files.isna(), MISSING_FILE, ""),
                 LABEL + self._label: rows["label"],
             }
-        )
+        ).fillna({"subset": ""})
 
     def read(self, row: Mapping[str, Any]) -> Picture:
         """Sample the patch around a candidate or nodule."""
@@ -108,53 +121,65 @@ class LUNA16:
         return Grid(centre, (slices * self._slice_mm, side, side), (slices, pixels, pixels))
 
     def _boxes(self, row: Mapping[str, Any], grid: Grid) -> tuple[Box, ...]:
-        """Boxes of the nodules of the scan that the patch (the middle slice) cuts, within it."""
+        """Boxes around the balls that stand for nodules, or their discs in the middle slice."""
         boxes = []
-        for *point, diameter in self._nodules.get(str(row["patient_id"]), ()):
-            x, y, z = point
-            place, half = grid.voxel((x, y, z)), diameter / 2 / np.array(grid.spacing)
-            if self._dims != "3d":
-                if abs(z - grid.centre[2]) > diameter / 2:
-                    continue
-                place, half = place[1:], half[1:]
+        flat = self._dims != "3d"
+        for x, y, z, diameter in self._balls(row, grid):
+            depth = z - grid.centre[2] if flat else 0.0
+            radius = np.sqrt(max(0.0, (diameter / 2) ** 2 - depth**2))
+            place, half = grid.voxel((x, y, z))[int(flat) :], radius / grid.spacing[-1]
             start = np.clip(place - half, 0, self._pixels)
             end = np.clip(place + half, 0, self._pixels)
             if (end > start).all():
                 boxes.append(Box(self._label, tuple(start.tolist()), tuple((end - start).tolist())))
         return tuple(boxes)
 
+    def _balls(self, row: Mapping[str, Any], grid: Grid) -> list[tuple[float, ...]]:
+        """Centre and diameter of the row's own nodule, or else of all those of its scan."""
+        if self._label == "malignancy":
+            return [(*grid.centre, float(row["diameter_mm"]))]
+        return self._nodules.get(str(row["patient_id"]), [])
+
     def _candidates(self) -> pd.DataFrame:
-        there = [self.root / name for name in CANDIDATES if (self.root / name).is_file()]
+        there = [path for name in CANDIDATES if (path := _table(self.root, name))]
         if not there:
             raise MedrobustError(
                 f"expected candidates_V2.csv or candidates.csv in {self.root}, found none"
             )
-        rows = read_places(there[0], "class")
-        return rows.assign(label=rows["class"])
+        self.notes = [] if self._nodules else ["no annotations.csv: the nodules have no boxes"]
+        return read_candidates(there[0])
 
     def _malignancies(self) -> pd.DataFrame:
         if self._marks is None:
             raise MedrobustError(
                 "LUNA16: malignancy needs a table of the readers' marks (--malignancy-table)"
             )
-        rows = read_malignancy(self._marks, self._files)
+        headers = {series: self.root / file for series, file in self._files.items()}
+        rows = read_malignancy(self._marks, headers)
         labels = judged(rows["malignancy"])
         between = int(np.isnan(labels).sum())
         self.notes = [f"{between} nodules are neither clearly malignant nor benign, or unmarked"]
         return rows.assign(label=labels)
 
     @cached_property
-    def _files(self) -> dict[str, Path]:
-        """Series -> header of its volume."""
-        return {path.stem: path for path in sorted(self.root.rglob("*.mhd"))}
+    def _files(self) -> dict[str, str]:
+        """Series -> header of its volume, relative to the root.
+
+        LUNA16's segmentations of the lungs have the same names, so where there are folders
+        subset0 ... subset9 only these count, and never those whose names begin with seg.
+        """
+        files = sorted(file for file in files_below(self.root) if file.endswith(".mhd"))
+        subsets = [file for file in files if re.search(r"(^|/)subset\d+/", file)]
+        others = [file for file in files if not re.search(r"(^|/)seg[^/]*/", file)]
+        return {Path(file).stem: file for file in subsets or others}
 
     @cached_property
     def _nodules(self) -> dict[str, list[tuple[float, ...]]]:
         """Series -> x, y, z and diameter (mm) of its nodules."""
-        path = self.root / "annotations.csv"
+        path = _table(self.root, "annotations.csv")
         nodules: dict[str, list[tuple[float, ...]]] = {}
-        if path.is_file():
-            for series, *values in read_places(path, "diameter_mm").itertuples(index=False):
+        if path:
+            for series, *values in read_nodules(path).itertuples(index=False):
                 nodules.setdefault(series, []).append(tuple(values))
         return nodules
 
@@ -176,4 +201,13 @@ def _check(
 
 
 def _has_tables(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("annotations.csv", *CANDIDATES))
+    """Tables, or subsets beside a folder with tables (CSVFILES)."""
+    if any((folder / name).is_file() for name in TABLES):
+        return True
+    return (folder / "subset0").is_dir() and any(_table(folder, name) for name in TABLES)
+
+
+def _table(root: Path, name: str) -> Path | None:
+    """Where a table lies: in the root, or else in the first folder of it that has one."""
+    places = [root / name, *sorted(root.glob(f"*/{name}"))]
+    return next((path for path in places if path.is_file()), None)

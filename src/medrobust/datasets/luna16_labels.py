@@ -23,17 +23,22 @@ CLOSE = 1.0
 """Voxels, and slices of LIDC, by which a nodule's centre may miss a reader's box."""
 
 
-def read_places(path: Path, *more: str) -> pd.DataFrame:
-    """Read `seriesuid`, `coordX`, `coordY`, `coordZ` (mm) and further columns of numbers.
+def read_candidates(path: Path) -> pd.DataFrame:
+    """Read `seriesuid`, `coordX`, `coordY`, `coordZ` (mm) and `class` as `label` (1 nodule, 0 not).
 
     Raises `MedrobustError` when columns are missing or hold something else.
     """
     table = RawTable(path)
-    series = table.text("seriesuid")
-    columns = {name: table.values((name,), float, "a number") for name in (*PLACE, *more)}
-    refuse_problems([table])
-    numbers = {name: values.astype(float) for name, values in columns.items()}
-    return pd.DataFrame({"seriesuid": series, **numbers})
+    labels = table.values(("class",), lambda text: {0.0: 0.0, 1.0: 1.0}[float(text)], "0 or 1")
+    return _places(table).assign(label=labels.astype(float))
+
+
+def read_nodules(path: Path) -> pd.DataFrame:
+    """Read `seriesuid`, `coordX`, `coordY`, `coordZ`, `diameter_mm` (all mm).
+
+    Raises `MedrobustError` when columns are missing or hold something else.
+    """
+    return _nodules(RawTable(path))
 
 
 def read_malignancy(path: Path, headers: Mapping[str, Path]) -> pd.DataFrame:
@@ -49,10 +54,8 @@ def read_malignancy(path: Path, headers: Mapping[str, Path]) -> pd.DataFrame:
     """
     table = RawTable(path)
     if table.find("mal_details"):
-        nodules = read_places(path, "diameter_mm")
         marks = table.values(("mal_details",), _marks, "marks such as [4, 2, 4, 2]")
-        refuse_problems([table])
-        return nodules.assign(malignancy=marks.astype(float))
+        return _nodules(table).assign(malignancy=marks.astype(float))
     if table.find("series_instance_uid") and table.find("malignancy"):
         return _read_lidc(table, headers)
     raise MedrobustError(
@@ -70,7 +73,7 @@ def judged(malignancy: "pd.Series[float]") -> NDArray[np.float64]:
 def marked(
     nodules: pd.DataFrame, outlines: pd.DataFrame, headers: Mapping[str, Path]
 ) -> pd.DataFrame:
-    """Give each nodule (`read_places`) the mean malignancy of the outlines that hold its centre."""
+    """Give each nodule the mean malignancy of the outlines that hold its centre."""
     means = np.full(len(nodules), np.nan)
     by_series = dict(iter(outlines.groupby("series")))
     for series, group in nodules.groupby("seriesuid"):
@@ -85,20 +88,41 @@ def marked(
     return nodules.assign(malignancy=means)
 
 
+def _nodules(table: RawTable) -> pd.DataFrame:
+    diameters = _numbers(table, "diameter_mm")
+    if table.find("diameter_mm"):
+        table.note("diameter_mm", diameters <= 0, "a number above 0")
+    return _places(table).assign(diameter_mm=diameters)
+
+
+def _places(table: RawTable) -> pd.DataFrame:
+    """Read where things are, and refuse what was noted of the table until now."""
+    series = table.text("seriesuid")
+    columns = {name: _numbers(table, name) for name in PLACE}
+    refuse_problems([table])
+    return pd.DataFrame({"seriesuid": series, **columns})
+
+
+def _numbers(table: RawTable, name: str) -> NDArray[np.float64]:
+    """A column of numbers; all at once, as candidates_V2.csv has 754,975 rows."""
+    numbers = pd.to_numeric(table.text(name), errors="coerce").to_numpy(np.float64)
+    if table.find(name):
+        table.note(name, ~np.isfinite(numbers), "a number")
+    return numbers
+
+
 def _read_lidc(table: RawTable, headers: Mapping[str, Path]) -> pd.DataFrame:
-    columns = {
-        n: table.values((n,), float, "a number") for n in (*BOX, "malignancy", "slice_thickness")
-    }
+    columns = {n: _numbers(table, n) for n in (*BOX, "malignancy", "slice_thickness")}
     series = table.text("series_instance_uid")
     refuse_problems([table])
-    outlines = pd.DataFrame({"series": series, **{n: v.astype(float) for n, v in columns.items()}})
+    outlines = pd.DataFrame({"series": series, **columns})
     beside = table.path.with_name("annotations.csv")
     found = next((p for p in (beside, *_annotations(headers)) if p.is_file()), None)
     if found is None:
         raise MedrobustError(
             f"{table.path}: outlines of LIDC-IDRI need LUNA16's annotations.csv, found none"
         )
-    return marked(read_places(found, "diameter_mm"), outlines, headers)
+    return marked(read_nodules(found), outlines, headers)
 
 
 def _annotations(headers: Mapping[str, Path]) -> list[Path]:
