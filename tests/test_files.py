@@ -1,5 +1,6 @@
 import errno
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ from medrobust.errors import MedrobustError
 from medrobust.files import (
     file_name,
     new_folder,
+    resumable_folder,
     sha256_of,
     write_atomically,
     write_csv,
@@ -122,3 +124,41 @@ def test_sha256(tmp_path: Path) -> None:
 def test_names_that_are_no_file_names() -> None:
     assert file_name("Pleural thickening_2.b-c") == "Pleural thickening_2.b-c"
     assert file_name('a?b*c"d<e|f') == "a_b_c_d_e_f"
+
+
+class TestResumableFolder:
+    """What survives an interruption, and what does not."""
+
+    def test_it_becomes_the_folder(self, tmp_path: Path) -> None:
+        with resumable_folder(tmp_path / "x", "plan") as work:
+            (work / "result" / "a").write_text("1")
+            assert not (tmp_path / "x").exists()
+        assert (tmp_path / "x" / "a").read_text() == "1"
+        assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+    def test_an_interruption_keeps_it_for_the_same_plan_only(self, tmp_path: Path) -> None:
+        for plan, there in (("one", False), ("one", True), ("two", False)):
+            with suppress(KeyboardInterrupt), resumable_folder(tmp_path / "x", plan) as work:
+                assert (work / "result" / "a").exists() is there
+                (work / "result" / "a").write_text("1")
+                (work / "result" / ".b.1234.partial.csv").write_text("half")
+                raise KeyboardInterrupt
+        with resumable_folder(tmp_path / "x", "two") as work:
+            assert [path.name for path in (work / "result").iterdir()] == ["a"]
+
+    def test_an_error_for_people_leaves_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(MedrobustError), resumable_folder(tmp_path / "x", "plan"):
+            raise MedrobustError("too many rejects")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_killed_after_the_result_was_in_place(self, tmp_path: Path) -> None:
+        with resumable_folder(tmp_path / "x", "plan") as work:
+            (work / "result" / "a").write_text("1")
+        left = tmp_path / ".x.partial"
+        left.mkdir()
+        (left / "plan").write_text("plan")
+        (left / "journal").write_text("of what is in place")
+        with resumable_folder(tmp_path / "x", "plan", overwrite=True) as work:
+            assert sorted(path.name for path in work.iterdir()) == ["plan", "result"]
+            (work / "result" / "a").write_text("2")
+        assert (tmp_path / "x" / "a").read_text() == "2"

@@ -199,7 +199,7 @@ def test_a_perfectly_separated_finding_comes_with_a_warning():
     table["label:Pneumonia"] = table["image_id"].isin(["i85", "i89", "i88", "i87", "i86"]) * 1.0
     rows, warnings = score_predictions(frame, SIDECAR, table, half(("Pneumonia",)), STEM, 500)
     assert warnings == [
-        f"{STEM} (test): Pneumonia is separated without error (AUROC 1); its bootstrap interval "
+        f"{STEM} (test): Pneumonia has an AUROC of exactly 1; its bootstrap interval "
         "has no width and DeLong's cannot be estimated"
     ]
     row = one(rows, "Pneumonia", "auroc")

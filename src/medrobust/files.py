@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-from medrobust.errors import MedrobustError
+from medrobust.errors import LaterError, MedrobustError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -66,8 +66,8 @@ def resumable_folder(path: Path, plan: str, overwrite: bool = False) -> Iterator
 
     What lies in it after a crash, an interruption or a full disk is there again at the next call
     with the same `path` and the same `plan`, a text that says what is being made; another plan
-    starts with an empty folder. After a `MedrobustError` nothing is left of it. Missing parent
-    folders are made.
+    starts with an empty folder. After a `MedrobustError` nothing is left of it, except after a
+    `LaterError`. Missing parent folders are made.
 
     Raises `MedrobustError` when `path` exists and `overwrite` is false, when another process is
     at the same work, and when the disk or a quota is full.
@@ -80,6 +80,8 @@ def resumable_folder(path: Path, plan: str, overwrite: bool = False) -> Iterator
             _follow(work, plan)
             try:
                 yield work
+            except LaterError:
+                raise
             except MedrobustError:
                 shutil.rmtree(work, ignore_errors=True)
                 raise
@@ -188,13 +190,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _follow(work: Path, plan: str) -> None:
     """Empty a folder whose contents belong to another plan, or remove what was half-written."""
-    there = work / "plan"
-    if not there.is_file() or there.read_text(encoding="utf-8") != plan:
+    there, result = work / "plan", work / "result"
+    same = there.is_file() and there.read_text(encoding="utf-8") == plan
+    if not same or not result.is_dir():
         for old in work.iterdir():
             shutil.rmtree(old) if old.is_dir() else old.unlink()
-        (work / "result").mkdir()
+        result.mkdir()
         write_text(there, plan)
-    remove_partial(work / "result")
+    remove_partial(result)
 
 
 @contextmanager

@@ -257,7 +257,7 @@ def _warnings(
             )
         if value in (0.0, 1.0):
             texts.append(
-                f"{where}: {finding} is separated without error (AUROC {value:g}); its bootstrap "
+                f"{where}: {finding} has an AUROC of exactly {value:g}; its bootstrap "
                 "interval has no width and DeLong's cannot be estimated"
             )
     return texts

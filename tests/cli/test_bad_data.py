@@ -78,8 +78,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "image of another size": (
         enlarge,
         "1 of 20 images cannot be used, more than 1.00%: expected 8x8 pixels like the first "
-        "image, got 9x8: give a size to which all are resized (--size) (3.png); "
-        "--max-rejects allows more",
+        "image, got 9x8: give a size to which all are resized (--size) (3.png)",
     ),
     "label 2": (
         cells(4, 3, "2"),
@@ -88,7 +87,8 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "patient in two splits": (
         cells(4, 1, "p0"),
-        f"{PROBLEM}1 patients are in more than one split: p0",
+        f"{PROBLEM}1 patients are in more than one split, such as that of rows 1, 5 "
+        "(--own-split divides patients here)",
     ),
     "image twice": (cells(4, 0, "5.png"), f"{PROBLEM}image_id is not unique: 5"),
     "unknown split": (

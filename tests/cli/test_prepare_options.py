@@ -132,7 +132,7 @@ def test_inspect(blocks, medrobust: Any, tmp_path: Path) -> None:
     [
         (["--size", "4x"], "--size: expected 64 or 16x64x64, found '4x'"),
         (["--size", "4x4x4x4"], "--size: expected 64 or 16x64x64, found '4x4x4x4'"),
-        (["--size", "4x4"], "expected a size of 3 axes, got 2 (b00"),
+        (["--size", "4x4"], "expected a size of 3 axes, got 2 (--size) (b00"),
         (["--bits", "12"], "--bits: expected 8 or 16, found 12"),
         (["--splits", "1,2"], "expected three fractions such as 0.7,0.1,0.2 for train, val and"),
         (["--duplicates", "keep"], "--duplicates: expected stop, report or drop-from-train, fou"),

@@ -104,7 +104,7 @@ def test_it_always_fits_and_touches_two_edges(shape, size, spacing) -> None:
 
 
 def test_a_size_of_other_axes() -> None:
-    with pytest.raises(MedrobustError, match=r"^expected a size of 2 axes, got 3$"):
+    with pytest.raises(MedrobustError, match=r"^expected a size of 2 axes, got 3 \(--size\)$"):
         fit((10, 10), (4, 4, 4))
 
 

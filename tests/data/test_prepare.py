@@ -203,7 +203,12 @@ def test_an_image_of_another_size_is_resized_on_request(tiny, out: Path) -> None
     [
         ("label:odd", 3, 7.0, "label:odd must be 0, 1 or empty (unknown), found 7.0 at 003"),
         ("image_id", 3, "000", "image_id is not unique: 000"),
-        ("split", 3, "test", "1 patients are in more than one split: 01"),
+        (
+            "split",
+            3,
+            "test",
+            "1 patients are in more than one split, such as that of rows 3, 4 (--own",
+        ),
         ("split", 3, "dev", "split must be train, val or test, found dev"),
     ],
 )
@@ -244,10 +249,16 @@ def test_copies_across_splits_stop_where_the_split_is_ours_or_on_request(tiny, o
         "trained on: leave them out (--duplicates drop-from-train), or keep and report them "
         "(--duplicates report)"
     )
-    assert refusal(tiny(pictures=pictures), out, duplicates="stop") == text
+    with pytest.raises(MedrobustError, match=f"^{re.escape(text)}$"):
+        prepare(tiny(pictures=pictures), out, size=None, duplicates="stop")
+    seen: list[tuple[int, int]] = []
+    again = {"duplicates": "report", "progress": lambda *step: seen.append(step)}
+    prepare(tiny(pictures=pictures), out, size=None, overwrite=True, **again)
+    assert seen == []  # the images were read already
     ours = tiny(pictures=pictures, change=lambda table: table.drop(columns="split"))
-    assert refusal(ours, out) == text
-    assert prepare(ours, out, size=None, duplicates="report").info.warnings[1:] == [
+    with pytest.raises(MedrobustError, match=f"^{re.escape(text)}$"):
+        prepare(ours, out, size=None, overwrite=True)
+    assert prepare(ours, out, size=None, overwrite=True, duplicates="report").info.warnings[1:] == [
         "1 groups of identical images lie in more than one split (duplicates.csv)",
         "1 groups of identical images have different labels (duplicates.csv)",
     ]

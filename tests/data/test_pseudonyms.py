@@ -55,7 +55,7 @@ def test_a_salt_is_made_once_for_its_owner(tmp_path: Path) -> None:
 
 def test_a_short_salt_is_no_secret(tmp_path: Path) -> None:
     (tmp_path / "salt").write_text("1234\n")
-    with pytest.raises(MedrobustError, match=r"expected a secret of at least 16 characters, fou"):
+    with pytest.raises(MedrobustError, match=r"expected a secret, one word of at least 16 letters"):
         read_salt(tmp_path / "salt")
 
 
@@ -79,5 +79,5 @@ def test_an_error_names_nobody(tiny, tmp_path: Path) -> None:
 
     with pytest.raises(MedrobustError) as caught:
         prepare(tiny(change=spoil), tmp_path / "store", size=None, salt=SALT)
-    assert "1 patients are in more than one split: p" in str(caught.value)
+    assert "1 patients are in more than one split, such as that of rows 3, 4" in str(caught.value)
     assert "Miller" not in str(caught.value)

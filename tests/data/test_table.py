@@ -42,7 +42,7 @@ def test_all_problems_come_at_once(table: pd.DataFrame) -> None:
     assert "image_id is not unique: 000" in text
     assert "label:odd must be 0, 1 or empty (unknown), found -1.0 at 002" in text
     assert "split must be train, val or test, found dev" in text
-    assert "1 patients are in more than one split: 01" in text
+    assert "1 patients are in more than one split, such as that of rows " in text
 
 
 @pytest.mark.parametrize("value", ["a/b", "a\\b", "a\nb", "\x00"])

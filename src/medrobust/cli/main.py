@@ -227,6 +227,12 @@ def _open(runs: list[Path], store: Path | None) -> "tuple[list[RunDir], Store | 
     return find_runs(runs), open_store(store) if store else None
 
 
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename} cannot be used: {error.strerror}"
+    return str(error)
+
+
 def main() -> None:
     """Run the command line; errors meant for people are one line, and the exit code is 1."""
     debug = "--debug" in sys.argv[1:]
@@ -235,7 +241,7 @@ def main() -> None:
     except (MedrobustError, OSError) as error:
         if debug:
             raise
-        text = " ".join(str(error).splitlines())  # of other packages' errors may be several
+        text = " ".join(_told(error).splitlines())  # of other packages' errors may be several
         console.print(f"error: {text}", style="red")
         sys.exit(1)
     except SystemExit as end:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from medrobust.cli.console import pairs
+from medrobust.cli.console import pairs, warn
 from medrobust.errors import MedrobustError
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ class StoreOptions:
 
     out: Annotated[Path, typer.Option(help="The store to write: a new folder.")]
     size: Annotated[
-        str | None, typer.Option(help="Pixels per side, or 16x64x64; the images' own if not given.")
+        str | None,
+        typer.Option(
+            help="Pixels per side, or 16x64x64 (slices, rows, columns); own size if not given."
+        ),
     ] = None
     bits: Annotated[int, typer.Option(help="8 or 16 bits per stored pixel.")] = 8
     keep_aspect: Annotated[
@@ -69,7 +72,9 @@ class StoreOptions:
     ] = None
     pseudonymise: Annotated[
         Path | None,
-        typer.Option(help="Hash ids and file names with the salt in this file; made if absent."),
+        typer.Option(
+            help="Hash ids and file names with the secret in this file (made if absent; keep it)."
+        ),
     ] = None
     workers: Annotated[
         int | None,
@@ -91,7 +96,6 @@ class StoreOptions:
         Raises:
             MedrobustError: an option cannot be read.
         """
-        from medrobust.data.pseudonyms import read_salt
         from medrobust.data.splits import parse_fractions
 
         if self.duplicates not in (None, "stop", "report", "drop-from-train"):
@@ -109,11 +113,20 @@ class StoreOptions:
             "max_rejects": self.max_rejects,
             "duplicates": self.duplicates,
             "selection": self._selection(),
-            "salt": read_salt(self.pseudonymise) if self.pseudonymise else None,
+            "salt": self._salt(),
             "workers": self.processes,
             "overwrite": self.overwrite,
             "name": self.name,
         }
+
+    def _salt(self) -> bytes | None:
+        from medrobust.data.pseudonyms import read_salt
+
+        if self.pseudonymise is None:
+            return None
+        if not self.pseudonymise.exists():
+            warn([f"made the secret {self.pseudonymise}: keep it, and apart from the store"])
+        return read_salt(self.pseudonymise)
 
     def _selection(self) -> "Selection":
         from medrobust.data.selection import Selection

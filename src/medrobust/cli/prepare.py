@@ -94,10 +94,10 @@ def chexpert(
 def nih(
     root: Root,
     table: Annotated[
-        Path | None, typer.Option(help="Data_Entry_2017*.csv; found by itself if not given.")
+        Path | None, typer.Option(help="Data_Entry_2017*.csv, if it has another name.")
     ] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="BBox_List_2017.csv; found by itself if not given.")
+        Path | None, typer.Option(help="BBox_List_2017.csv, if it has another name.")
     ] = None,
     only_present: Annotated[
         bool,

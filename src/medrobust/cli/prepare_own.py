@@ -21,7 +21,9 @@ app = typer.Typer()
 
 Columns = Annotated[
     list[str],
-    typer.Option("--label", help="NAME=COLUMN of a finding, or NAME=COLUMN:VALUE; repeat."),
+    typer.Option(
+        "--label", help="NAME=COLUMN of a finding, or a rule: NAME=sex:F, NAME=age>=65; repeat."
+    ),
 ]
 Metadata = Annotated[
     list[str] | None, typer.Option(help="NAME=COLUMN to keep, such as age=Age; repeat.")
@@ -135,7 +137,9 @@ def dicom(
             "PatientID."
         ),
     ] = "file",
-    key_column: Annotated[str | None, typer.Option(help="Its name, if not that.")] = None,
+    key_column: Annotated[
+        str | None, typer.Option(help="That column's name in the table, if another.")
+    ] = None,
     split_column: SplitColumn = None,
     metadata: Metadata = None,
     exclusive: Exclusive = False,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from medrobust.data.settings import Duplicates
 from medrobust.data.splits import SPLITS
 from medrobust.data.table import label_columns
-from medrobust.errors import MedrobustError
+from medrobust.errors import LaterError
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Copies:
 def find_copies(stored: pd.DataFrame, digests: list[str], policy: Duplicates) -> Copies:
     """Find images whose native pixels are equal, and do what `policy` says of copies across splits.
 
-    `stop` raises `MedrobustError`; `drop-from-train` leaves out the copies in train of images in
+    `stop` raises `LaterError`; `drop-from-train` leaves out the copies in train of images in
     val or test, and those in val of images in test.
     """
     keys = pd.Series(digests, dtype=object)
@@ -36,7 +36,7 @@ def find_copies(stored: pd.DataFrame, digests: list[str], policy: Duplicates) ->
     copies.insert(0, "group", groups)
     crossing = _crossing(copies)
     if crossing and policy == "stop":
-        raise MedrobustError(
+        raise LaterError(
             f"{crossing}, which would test on what was trained on: leave them out "
             "(--duplicates drop-from-train), or keep and report them (--duplicates report)"
         )

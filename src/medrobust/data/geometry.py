@@ -93,7 +93,7 @@ def fit(
         return Geometry(shape, shape, shape)
     store = (size,) * len(shape) if isinstance(size, int) else tuple(size)
     if len(store) != len(shape):
-        raise MedrobustError(f"expected a size of {len(shape)} axes, got {len(store)}")
+        raise MedrobustError(f"expected a size of {len(shape)} axes, got {len(store)} (--size)")
     if not keep_aspect:
         return Geometry(shape, store, store)
     lengths = np.multiply(shape, spacing or (1.0,) * len(shape))

@@ -73,7 +73,10 @@ def make_plan(
     table, unusable = _usable(table)
     patients, more = _fill_patients(table)
     split_here = "split" not in table
-    warnings += notes + more + assign_splits(table, settings.splits, settings.seed)
+    divided = assign_splits(table, settings.splits, settings.seed)
+    if selection.own_split:
+        divided = [f"split by patient with seed {settings.seed}, as asked for"]
+    warnings += notes + more + divided
     if selection.balance:
         table, thinned = balance(table, task, settings.seed)
         left_out |= thinned
@@ -82,7 +85,7 @@ def make_plan(
     files = unusable if salt is None else pseudonymise(unusable, salt)
     rejects = Rejects(len(table) + len(unusable), settings.max_rejects)
     rejects.add_all(zip(files["file"], unusable["problem"], strict=True))
-    verify(stored, task)  # what it warns of is asked again when the images are known
+    _verify(stored, task, split_here)
     return Plan(rows, stored, task, rejects, patients, split_here, left_out, warnings, made_with)
 
 
@@ -104,6 +107,19 @@ def _indexed(source: Source) -> pd.DataFrame:
             f"found no {', '.join(missing)}"
         )
     return index
+
+
+def _verify(table: pd.DataFrame, task: Task, split_here: bool) -> None:
+    """Check the table; what it warns of is asked again when the images are known."""
+    try:
+        verify(table, task)
+    except MedrobustError as error:
+        if split_here and "has no images" in str(error):
+            raise MedrobustError(
+                f"{error}: patients are few, and were divided here; other shares (--splits "
+                "0.5,0.25,0.25) or another --seed may help"
+            ) from error
+        raise
 
 
 def _usable(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -191,7 +191,7 @@ def _stored_table(table: pd.DataFrame, records: list[Record]) -> pd.DataFrame:
 def _drop(folder: Path, kept: list[Record], dropped: NDArray[np.bool_]) -> None:
     """Remove images, and their masks, from the arrays."""
     # Arrays and journal disagree from here on: an interruption now means to start anew.
-    (folder.parent / "journal.jsonl").unlink()
+    (folder.parent / "plan").unlink()
     without(folder / "images.npy", dropped)
     if (folder / "masks.npy").exists():
         without(folder / "masks.npy", dropped.repeat([len(record.masks) for record in kept]))
@@ -215,7 +215,7 @@ def _truth_tables(image_ids: "pd.Series[str]", kept: list[Record]) -> dict[str, 
 
 
 def _image_warnings(kept: list[Record], rejects: int, settings: Settings) -> list[str]:
-    notes = Counter(record.note for record in kept if record.note)
+    notes = Counter(part for record in kept for part in record.note.split("; ") if part)
     warnings = [f"{count} images: {note}" for note, count in notes.items()]
     if rejects:
         warnings.append(f"{rejects} images could not be used (rejects.csv)")

@@ -29,9 +29,11 @@ class Rejects:
                 f"none of the {self.total} images can be used: {self._commonest()}"
             )
         if len(self.rows) > self.max_share * self.total:
+            why = self._commonest()
+            remedy = "" if "(--" in why else "; --max-rejects allows more"
             raise MedrobustError(
                 f"{len(self.rows)} of {self.total} images cannot be used, more than "
-                f"{self.max_share:.2%}: {self._commonest()}; --max-rejects allows more"
+                f"{self.max_share:.2%}: {why}{remedy}"
             )
 
     def table(self) -> pd.DataFrame:
@@ -43,4 +45,4 @@ class Rejects:
         for file, reason in self.rows:
             files.setdefault(reason, []).append(file)
         first = sorted(files.items(), key=lambda item: -len(item[1]))[:3]
-        return "; ".join(f"{reason} ({examples(names)})" for reason, names in first)
+        return "; ".join(f"{reason} ({examples(dict.fromkeys(names))})" for reason, names in first)

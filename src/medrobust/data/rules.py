@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medrobust.errors import MedrobustError
+from medrobust.errors import MedrobustError, quoted
 
 Column = Callable[[str], "pd.Series[Any]"]
 """Gives the column of a name, or raises `MedrobustError`."""
@@ -23,7 +23,8 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 LABELS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
 LABELS |= {"-1": -1.0, "-1.0": -1.0}
-SHOWN = 8
+SHOWN, REPEATED, LONGEST_CODE = 8, 3, 3
+"""Values are shown of a column that has at most so many, each so often on average or so short."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,23 @@ class Term:
         elif self.values:
             truth = self._matches(text[~empty], text).to_numpy(float)
         else:
-            truth = self._labels(text, empty)
+            truth = self._labels(cells, text, empty)
         known: NDArray[np.float64] = np.where(empty, np.nan, truth)
         return known
 
     def _matches(self, there: "pd.Series[str]", text: "pd.Series[str]") -> "pd.Series[bool]":
         missing = [value for value in self.values if value.casefold() not in set(there)]
         if missing:
-            known = sorted(there.unique())[:SHOWN]
             raise MedrobustError(
-                f"column {self.column!r} nowhere has {missing[0]!r}: it has {', '.join(known)}"
+                f"column {self.column!r} nowhere has {missing[0]!r}: it has {_words(there)}"
             )
         return text.isin([value.casefold() for value in self.values])
 
-    def _labels(self, text: "pd.Series[str]", empty: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def _labels(
+        self, cells: "pd.Series[Any]", text: "pd.Series[str]", empty: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
         self._refuse(
-            ~text.isin(LABELS) & ~empty, text, "1, 0, -1 (uncertain), true, false or empty"
+            ~text.isin(LABELS) & ~empty, cells, "1, 0, -1 (uncertain), true, false or empty"
         )
         return np.asarray(text.map(LABELS), dtype=np.float64)
 
@@ -75,7 +77,7 @@ class Term:
             row = int(np.flatnonzero(wrong)[0])
             raise MedrobustError(
                 f"column {self.column!r}, data row {row + 1}: expected {expected}, "
-                f"found {cells.iloc[row]!r} ({int(wrong.sum())} such rows)"
+                f"found {quoted(cells.iloc[row])} ({int(wrong.sum())} such rows)"
             )
 
 
@@ -103,6 +105,15 @@ def parse_rule(text: str) -> Rule:
         MedrobustError: something else.
     """
     return Rule(tuple(_term(part.strip(), text) for part in text.split("&")))
+
+
+def _words(cells: "pd.Series[str]") -> str:
+    """The values of a column that has few of them; of many, which may be names, their number."""
+    values = sorted(cells.unique())
+    codes = all(len(value) <= LONGEST_CODE for value in values)
+    if len(values) > SHOWN or not (codes or len(cells) >= REPEATED * len(values)):
+        return f"{len(values)} other values"
+    return ", ".join(values)
 
 
 def _term(part: str, text: str) -> Term:

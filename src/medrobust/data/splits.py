@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medrobust.errors import MedrobustError
+from medrobust.errors import MedrobustError, quoted
 
 SPLITS = ("train", "val", "test")
 SYNONYMS = {
@@ -71,7 +71,7 @@ def canonical_splits(values: "pd.Series[Any]", column: str) -> pd.Series:
         row = int(np.flatnonzero(wrong)[0])
         raise MedrobustError(
             f"column {column!r}, data row {row + 1}: expected one of {', '.join(SYNONYMS)} "
-            f"or empty, found {values.iloc[row]!r}"
+            f"or empty, found {quoted(values.iloc[row])}"
         )
     return known.astype(object).where(~empty, np.nan)
 

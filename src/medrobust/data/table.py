@@ -155,10 +155,14 @@ def _split_problems(table: pd.DataFrame) -> Iterator[str]:
     unknown = split[split.notna() & ~split.isin(SPLITS)].unique()
     if len(unknown):
         yield f"split must be train, val or test, found {examples(unknown)}"
-    per_patient = table.groupby("patient_id")["split"].nunique()
-    shared = per_patient[per_patient > 1].index
+    splits = table.groupby("patient_id")["split"].transform("nunique")
+    shared = table["patient_id"][splits > 1]
     if len(shared):
-        yield f"{len(shared)} patients are in more than one split: {examples(shared)}"
+        rows = np.flatnonzero((table["patient_id"] == shared.iloc[0]).to_numpy()) + 1
+        yield (
+            f"{shared.nunique()} patients are in more than one split, such as that of rows "
+            f"{examples(rows.tolist())} (--own-split divides patients here)"
+        )
     for name in SPLITS:
         if len(table) and not _only_test(table) and not (split == name).any():
             yield f"split {name} has no images"

@@ -76,7 +76,9 @@ class Dicom:
         rows.insert(0, "image_id", [file.replace("/", "-") for file in files])
         rows.insert(1, "source", self.card.name)
         rows.insert(2, "file", files)
-        known = np.array([key in described.index for key in keys]) | self._may_be_meant(headers)
+        known = np.array([key in described.index for key in keys])
+        self._expect_some(known)
+        known |= self._may_be_meant(headers)
         self._note(keys, known, described)
         matched = described.reindex(keys).reset_index(drop=True)
         own = rows.drop(columns=[name for name in matched if name in rows])
@@ -132,10 +134,13 @@ class Dicom:
         lost = described.index.difference(pd.Index([key for key in keys if key]))
         if len(lost) and self._key != "file":
             self.notes.append(f"{len(lost)} rows of the table of labels have no file")
+
+    def _expect_some(self, known: Any) -> None:
         if not known.any():
             raise MedrobustError(
                 f"none of {len(known)} files below {self.root} has a row in {self._table.path}: "
-                f"its column {self._key_column!r} must hold each file's {self._key}"
+                f"its column {self._key_column!r} must hold each file's {self._key} "
+                "(--key, --key-column)"
             )
 
     def _missing(self, described: pd.DataFrame, files: list[Any]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 from medrobust.data.rules import Rule, Term, parse_rule
 from medrobust.data.splits import canonical_splits
 from medrobust.data.table import LABEL, NUMBERS
-from medrobust.errors import MedrobustError
+from medrobust.errors import MedrobustError, quoted
 
 
 class LabelTable:
@@ -78,7 +78,7 @@ class LabelTable:
             row = int(np.flatnonzero(wrong)[0])
             raise MedrobustError(
                 f"{self.path}: column {column!r}, data row {row + 1}: expected numbers or empty, "
-                f"found {self.column(column).iloc[row]!r} ({int(wrong.sum())} such rows)"
+                f"found {quoted(self.column(column).iloc[row])} ({int(wrong.sum())} such rows)"
             )
         return numbers
 
@@ -99,7 +99,9 @@ def read_foreign_table(path: Path) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise MedrobustError(f"expected a table at {path}, found no such file") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MedrobustError(f"{path} cannot be read as UTF-8 CSV: {error}") from error
+        raise MedrobustError(
+            f"{path} cannot be read as UTF-8 CSV: {error}; save it as CSV in UTF-8"
+        ) from error
     return _frame(path, [line for line in lines if any(line)])
 
 

@@ -186,7 +186,8 @@ def _matching(folder: Path, start: str) -> list[Path]:
 def _choose(root: Path, given: Path | str | None, start: str) -> Path | None:
     """Return the given table, or the only one whose name starts so, if there is one."""
     if given is not None:
-        return root / given  # which is `given` itself if it is absolute
+        here = Path(given)
+        return here if here.is_file() else root / here
     found = _matching(root, start)
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
