@@ -168,3 +168,8 @@ def test_damage_in_the_images_ends_it(tmp_path: Path) -> None:
     with pytest.raises(MedrobustError, match=r"array 'images' is damaged: Bad CRC-32"):
         prepare(source, tmp_path / "store", size=None, splits=(0, 0, 1), max_rejects=1)
     assert not (tmp_path / "store").exists()
+
+
+def test_a_folder_with_one_archive_is_that_archive(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    assert Arrays(tmp_path).index().equals(Arrays(path).index())

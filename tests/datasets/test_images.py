@@ -369,7 +369,10 @@ def test_all_real_masks_have_the_pixels_that_are_known_of_them(tmp_path: Path) -
         boxes=COVID / "boxes.csv",
     )
     rows = made.index().to_dict("records")
-    assert made.notes == []
+    told = " ".join(made.notes)  # of names only: every mask and box belongs to an image
+    assert "belong to no image" not in told
+    assert "are not in the table" not in told
+    assert "left_lung, right_lung, cardiomediastinum count as anatomy" in told
     masks = [{mask.name: mask for mask in made.read(row).masks} for row in rows]
     pixels = np.array(
         [
@@ -390,3 +393,16 @@ def test_all_real_masks_have_the_pixels_that_are_known_of_them(tmp_path: Path) -
             assert np.abs(inside.min(0) - box.origin).max() <= (
                 2 if row["image_id"] == "cov039" else 0
             )
+
+
+def test_names_that_are_no_finding_are_told(root: Path) -> None:
+    (root.parent / "masks").mkdir()
+    boxes = root.parent / "boxes.csv"
+    boxes.write_text("image,finding,x,y,w,h\na/1.png,fracture,1,1,2,2\na/2.png,ill,1,1,2,2\n")
+    bits = {"masks": root.parent / "masks", "mask_bits": "1=il,2=ill,4=tube:marker"}
+    data = source(root, **bits, boxes=boxes)
+    data.index()
+    assert data.notes == [
+        "masks of il count as anatomy: no finding has such a name",
+        "boxes of fracture: no finding has such a name",
+    ]

@@ -46,7 +46,7 @@ class Arrays:
         task: Task | None = None,
         card: Card | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = _only_archive(Path(path))
         self._images, self._split, self._patients = images, split, patients
         self._window = window
         self.card = card or own_card(self.path)
@@ -91,6 +91,13 @@ class Arrays:
                 f"{self.path}: expected {count} entries in array {name!r}, as there are labels, "
                 f"got shape {shape}"
             )
+
+
+def _only_archive(path: Path) -> Path:
+    """The folder of `.npy` files or the file itself; of a folder without any, its only `.npz`."""
+    archives = sorted(path.glob("*.npz")) if path.is_dir() else []
+    alone = len(archives) == 1 and not any(path.glob("*.npy"))
+    return archives[0] if alone else path
 
 
 def picture(image: NDArray[Any], window: Window | None) -> Picture:

@@ -1,6 +1,6 @@
 """A table (CSV) and a folder of PNG, JPEG or TIFF images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -104,7 +104,20 @@ class Images:
         self.notes = [
             *([f"{masks} masks belong to no image of the table"] if masks else []),
             *([f"{boxes} images with boxes are not in the table"] if boxes else []),
+            *self._strangers(),
         ]
+
+    def _strangers(self) -> Iterator[str]:
+        """Names of masks and boxes that are no finding: anatomy, or misspelt."""
+        bits = self._masks.bits.values() if self._masks else ()
+        others = [structure.name for structure in bits if structure.kind == "anatomy"]
+        if others:
+            yield f"masks of {', '.join(others)} count as anatomy: no finding has such a name"
+        boxes = self._boxes.boxes.values() if self._boxes else ()
+        names = {box.finding for of_image in boxes for box in of_image}
+        unknown = sorted(names - set(self._table.labels))
+        if unknown:
+            yield f"boxes of {', '.join(unknown)}: no finding has such a name"
 
     def _relative(self, text: str) -> str:
         path = PurePosixPath(text.replace("\\", "/"))
