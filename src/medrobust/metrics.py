@@ -10,7 +10,7 @@ import pandas as pd
 from medrobust import statistics
 from medrobust.errors import MedrobustError
 from medrobust.files import write_csv
-from medrobust.predictions import LOGIT, labels_of
+from medrobust.predictions import CLASS_MARGIN, LOGIT, labels_of
 from medrobust.statistics import Statistic
 from medrobust.statistics.inputs import Floats
 from medrobust.statistics.resampling import REDRAWS
@@ -59,18 +59,18 @@ def score_predictions(
     exclusive classes its accuracy is the share of images whose class has the largest logit.
     """
     labels = labels_of(predictions, table)
-    _check_thresholds(labels, thresholds, stem)
+    check_thresholds(labels, thresholds, stem)
     covered = covered_findings(labels)
     measures = _measures(predictions, labels[covered], thresholds)
-    if covered and sidecar["task"] == "exclusive":
+    if covered and sidecar["task"] == "exclusive" and len(labels.columns) > 1:
         measures[MACRO, "accuracy"] = _first_choice(predictions, labels)
     estimates = estimated(measures, predictions["patient_id"], redraws, seed)
     for metric in METRICS if covered else ():
         average = mean_estimate([estimates[finding, metric] for finding in covered])
         estimates.setdefault((MACRO, metric), average)
-    rows = _bootstrap_rows(estimates, labels, covered)
+    rows = bootstrap_rows(estimates, labels, covered)
     rows += _delong_rows(predictions, labels, covered)
-    frame = pd.DataFrame([_identity(sidecar, stem) | row for row in rows], columns=list(COLUMNS))
+    frame = pd.DataFrame([identity(sidecar, stem) | row for row in rows], columns=list(COLUMNS))
     return Scores(frame, _warnings(estimates, labels, covered, f"{stem} ({sidecar['split']})"))
 
 
@@ -99,7 +99,7 @@ def threshold_rows(
         | counts(labels, [finding])
         for finding in labels.columns
     ]
-    return pd.DataFrame([_identity(sidecar, stem) | row for row in rows], columns=list(COLUMNS))
+    return pd.DataFrame([identity(sidecar, stem) | row for row in rows], columns=list(COLUMNS))
 
 
 def write_metrics(path: Path, rows: pd.DataFrame) -> None:
@@ -145,7 +145,10 @@ def _measures(
 
 
 def _first_choice(predictions: pd.DataFrame, labels: pd.DataFrame) -> Statistic:
-    """Share of images whose own class has the largest logit."""
+    """Share of images whose own class has the largest logit, under every attack."""
+    if CLASS_MARGIN in predictions:
+        margin = predictions[CLASS_MARGIN].to_numpy(float)
+        return statistics.weighted_mean(np.where(np.isnan(margin), np.nan, margin > 0))
     logits = predictions[[LOGIT + finding for finding in labels.columns]].to_numpy(float)
     right = labels.to_numpy()[np.arange(len(labels)), logits.argmax(axis=1)]
     return statistics.weighted_mean(np.where(labels.isna().any(axis=1), np.nan, right))
@@ -170,13 +173,17 @@ def mean_estimate(estimates: list[Estimate]) -> Estimate:
     return Estimate(float(value), np.mean([estimate.redrawn for estimate in estimates], axis=0))
 
 
-def _bootstrap_rows(
-    estimates: Mapping[Any, Estimate], labels: pd.DataFrame, covered: list[str]
+def bootstrap_rows(
+    estimates: Mapping[Any, Estimate],
+    labels: pd.DataFrame,
+    covered: list[str],
+    metrics: Sequence[str] = METRICS,
 ) -> list[dict[str, Any]]:
+    """Rows of every finding and macro; empty where there is no estimate of (finding, metric)."""
     rows = []
     for finding in [*labels.columns, MACRO]:
         number = counts(labels, covered if finding == MACRO else [finding])
-        for metric in METRICS:
+        for metric in metrics:
             row = EMPTY | {"finding": finding, "metric": metric} | number
             if (finding, metric) in estimates:
                 value, redrawn = estimates[finding, metric]
@@ -206,7 +213,7 @@ def counts(labels: pd.DataFrame, findings: Sequence[str]) -> dict[str, int]:
     return {"n": int(known.sum()), "n_positive": int(positive.sum())}
 
 
-def _identity(sidecar: Mapping[str, Any], stem: str) -> dict[str, Any]:
+def identity(sidecar: Mapping[str, Any], stem: str) -> dict[str, Any]:
     """The columns that all rows of one file of predictions share."""
     attack = sidecar["attack"]
     attacked = bool(attack.get("name"))
@@ -263,7 +270,8 @@ def _warnings(
     return texts
 
 
-def _check_thresholds(labels: pd.DataFrame, thresholds: Mapping[str, float], stem: str) -> None:
+def check_thresholds(labels: pd.DataFrame, thresholds: Mapping[str, float], stem: str) -> None:
+    """Raise MedrobustError unless every finding has a threshold."""
     missing = [finding for finding in labels.columns if finding not in thresholds]
     if missing:
         raise MedrobustError(

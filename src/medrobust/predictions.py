@@ -14,6 +14,8 @@ from medrobust.files import write_csv, write_json
 
 NAMES = ("image_id", "patient_id", "branch")
 LOGIT = "logit:"
+CLASS_MARGIN = "class_margin"
+"""Of exclusive classes: the smallest logit of the own class minus the largest other."""
 SIDECAR_KEYS = ("store", "split", "checkpoint", "branch", "attack", "task")
 
 
@@ -54,7 +56,10 @@ def read_predictions(path: Path) -> Predictions:
         text = pd.read_csv(path, dtype="str", keep_default_na=False)
         # Python's own parsing round-trips in every version of pandas.
         numbers = {
-            name: text[name].to_numpy(object).astype(np.float64)
+            name: text[name]
+            .replace({"": "nan"} if name == CLASS_MARGIN else {})
+            .to_numpy(object)
+            .astype(np.float64)
             for name in text.columns
             if name not in NAMES
         }
@@ -128,7 +133,8 @@ def _check_sidecar(sidecar: Any, path: Path) -> None:
 
 def _check_frame(frame: pd.DataFrame, path: Path) -> None:
     ranked = finding_names(frame)
-    given = [name for name in frame.columns if name not in NAMES and not name.startswith(LOGIT)]
+    other = (*NAMES, CLASS_MARGIN)
+    given = [name for name in frame.columns if name not in other and not name.startswith(LOGIT)]
     wanted = [*NAMES, *ranked, *(LOGIT + finding for finding in given or ["<finding>"])]
     missing = [name for name in wanted if name not in frame.columns]
     if missing:

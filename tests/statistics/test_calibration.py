@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 from torchmetrics.functional.classification import binary_calibration_error
 
@@ -86,6 +87,15 @@ def test_the_diagram_adds_up_to_the_error():
     share = images / images.sum()
     gap = np.nansum(share * np.abs(mean - frequency))
     assert gap == pytest.approx(expected_calibration_error(labels, probabilities, bins=15))
+
+
+@pytest.mark.parametrize("bins", [5, 10, 15])
+def test_the_diagram_is_that_of_scikit_learn(bins):
+    labels, probabilities = drawn(60)
+    mean, frequency, images = reliability(labels, probabilities, bins)
+    theirs = calibration_curve(labels, probabilities, n_bins=bins, strategy="uniform")
+    np.testing.assert_allclose(frequency[images > 0], theirs[0])
+    np.testing.assert_allclose(mean[images > 0], theirs[1])
 
 
 def test_bins_are_closed_on_the_left_and_empty_ones_are_nan():

@@ -3,9 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
+from statsmodels.stats import contingency_tables
 
 from medrobust.statistics import (
     accuracy,
+    mcnemar,
     sensitivity,
     specificity,
     weighted_accuracy,
@@ -61,3 +63,26 @@ def test_weighted_mean_of_known_values():
     np.testing.assert_array_equal(
         mean(np.array([[1.0, 5, 1], [2, 0, 1], [0, 3, 0]])), [2.5, 2, NAN]
     )
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.booleans()] * 3), min_size=1, max_size=40))
+def test_mcnemar_is_that_of_statsmodels(rows):
+    labels, first, second = np.array(rows).T
+    found = mcnemar(labels.astype(float), first, second)
+    table = np.zeros((2, 2), int)
+    np.add.at(table, ((first != labels).astype(int), (second != labels).astype(int)), 1)
+    assert (found.only_first, found.only_second) == (table[0, 1], table[1, 0])
+    assert found.p == pytest.approx(contingency_tables.mcnemar(table, exact=True).pvalue)
+
+
+def test_mcnemar_in_closed_form():
+    assert mcnemar(np.ones(6), np.ones(6), np.zeros(6)) == (6, 0, pytest.approx(2 / 2**6))
+    assert mcnemar([1, 0, 1], [1, 1, 0], [1, 1, 0]) == (0, 0, 1)
+    assert mcnemar([1, 0, NAN], [1, 0, 1], [0, 0, 0]) == mcnemar([1, 0], [1, 0], [0, 0])
+    assert np.isnan(mcnemar([NAN], [1], [0]).p)
+
+
+def test_mcnemar_takes_decisions_not_probabilities():
+    with pytest.raises(ValueError, match=r"^expected decisions 0 or 1, got other values$"):
+        mcnemar([1, 0], [1, 0], [0.9, 0.1])

@@ -73,6 +73,34 @@ def test_wfns_grades_of_the_asah_data_as_published_by_proc():
     assert interval.standard_error**2 == pytest.approx(0.00146991470882363, rel=1e-12)
 
 
+def test_wfns_against_s100b_in_the_asah_data_as_published_by_proc():
+    """Turck et al. 2010: S100B in 10 ng/l by outcome and grade; as tested in pROC."""
+    good = (
+        [*(4, 4, 4, 4, 5, 5, 6, 6, 7, 7, 7, 7, 8, 8, 8, 8, 9, 9, 9, 9, 10, 10, 10, 10, 11, 11, 13),
+         *(13, 14, 14, 14, 15, 16, 18, 19, 48, 50)],
+        [4, 7, 8, 8, 9, 9, 10, 10, 10, 11, 11, 13, 14, 15, 15, 15, 16, 17, 19, 43],
+        [5, 7, 33],
+        [16, 17, 28, 32, 34, 38, 45, 47],
+        [24, 46, 47, 50],
+    )  # fmt: skip
+    poor = (
+        [7, 8],
+        [7, 7, 9, 9, 10, 10, 11, 14, 25, 30, 41, 58],
+        [13],
+        [13, 16, 23, 26, 27, 48, 71, 96],
+        [3, 12, 22, 32, 33, 35, 44, 44, 49, 52, 56, 70, 71, 74, 77, 82, 86, 207],
+    )
+    labels, wfns = ratings([len(grade) for grade in good], [len(grade) for grade in poor])
+    s100b = np.concatenate([*good, *poor])
+    aurocs, covariance = delong_covariance(labels, [wfns, s100b])
+    assert aurocs == pytest.approx([0.8236789, 0.7313686], abs=5e-8)
+    assert covariance[0, 1] == pytest.approx(0.00119615567376754, rel=1e-12)
+    assert covariance[1, 1] == pytest.approx(0.00266868245717244, rel=1e-12)
+    test = delong_test(labels, wfns, s100b)
+    assert (test.z, test.p) == pytest.approx((2.20898359144091, 0.0271757822291882), rel=1e-12)
+    assert (test.low, test.high) == pytest.approx((0.0104061769564846, 0.174214419249478))
+
+
 def test_computed_tomography_of_hanley_and_mcneil():
     """Hanley and McNeil 1982, table I; DeLong's error and interval as in Stata's `roctab`."""
     interval = delong_interval(*ratings([33, 6, 6, 11, 2], [3, 2, 2, 11, 33]))

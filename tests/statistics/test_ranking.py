@@ -10,7 +10,6 @@ from medrobust.statistics import (
     roc_curve,
     weighted_auprc,
     weighted_auroc,
-    youden_threshold,
 )
 
 NAN = float("nan")
@@ -69,25 +68,6 @@ def test_only_the_order_of_scores_matters_and_reversing_it_mirrors_the_area(rows
     assert auroc(1 - labels, scores) == pytest.approx(1 - auroc(labels, scores))
 
 
-@settings(deadline=None)
-@given(images)
-def test_no_threshold_has_a_larger_youden_index(rows):
-    labels, scores, _ = arrays(rows)
-    chosen = youden_threshold(labels, scores)
-    if np.unique(scores).size == 1:
-        assert np.isnan(chosen)
-        return
-
-    def youden(threshold):
-        flagged = scores >= threshold
-        return flagged[labels == 1].mean() - flagged[labels == 0].mean()
-
-    neighbours = np.unique(scores)
-    middles = (neighbours[1:] + neighbours[:-1]) / 2
-    assert chosen in middles
-    assert youden(chosen) == pytest.approx(max(youden(middle) for middle in middles))
-
-
 def test_closed_forms():
     assert auroc([0, 0, 1, 1], [1, 2, 3, 4]) == 1.0
     assert auroc([0, 1], [1, 1]) == 0.5
@@ -109,7 +89,6 @@ def test_images_without_a_label_are_left_out_whatever_their_score():
 def test_a_missing_class_is_nan_and_no_error(labels):
     assert np.isnan(auroc(labels, [1, 2]))
     assert np.isnan(auprc(labels, [1, 2]))
-    assert np.isnan(youden_threshold(labels, [0.1, 0.2]))
 
 
 def test_a_redraw_without_a_class_is_nan():
@@ -118,16 +97,3 @@ def test_a_redraw_without_a_class_is_nan():
     np.testing.assert_array_equal(weighted_auprc([1, 0, 0], [2, 1, 3])(weights), [0.5, 1, NAN])
     weights = np.array([[0.0, 1, 1], [1, 0, 0]])
     np.testing.assert_array_equal(weighted_auprc([1, 0, 0], [2, 1, 3])(weights), [NAN, NAN])
-
-
-def test_youden_threshold_lies_midway_and_prefers_sensitivity():
-    assert youden_threshold([0, 0, 1, 1], [0.1, 0.3, 0.7, 0.9]) == pytest.approx(0.5)
-    # 0.25 and 0.75 are equally good: the lower one finds more positives.
-    assert youden_threshold([0, 1, 0, 1], [0.1, 0.4, 0.6, 0.9]) == pytest.approx(0.25)
-
-
-def test_youden_threshold_separates_neighbouring_floats():
-    low = 0.5
-    high = np.nextafter(low, 1)
-    chosen = youden_threshold([0, 1], [low, high])
-    assert low < chosen <= high

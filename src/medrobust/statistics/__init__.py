@@ -13,8 +13,16 @@ from medrobust.statistics.calibration import (
     weighted_brier,
     weighted_expected_calibration_error,
 )
+from medrobust.statistics.decision_curves import (
+    DecisionCurve,
+    decision_curve,
+    net_benefit,
+    weighted_net_benefit,
+)
 from medrobust.statistics.decisions import (
+    McNemar,
     accuracy,
+    mcnemar,
     sensitivity,
     specificity,
     weighted_accuracy,
@@ -30,6 +38,17 @@ from medrobust.statistics.delong import (
     delong_test,
 )
 from medrobust.statistics.inputs import Statistic, whole
+from medrobust.statistics.multiplicity import holm
+from medrobust.statistics.noninferiority import (
+    NonInferiority,
+    bootstrap_non_inferiority,
+    delong_non_inferiority,
+)
+from medrobust.statistics.operating_points import (
+    threshold_at_sensitivity,
+    threshold_at_specificity,
+    youden_threshold,
+)
 from medrobust.statistics.ranking import (
     RocCurve,
     auprc,
@@ -37,7 +56,6 @@ from medrobust.statistics.ranking import (
     roc_curve,
     weighted_auprc,
     weighted_auroc,
-    youden_threshold,
 )
 from medrobust.statistics.resampling import (
     Difference,
@@ -54,8 +72,11 @@ from medrobust.statistics.seeds import AcrossSeeds, across_seeds
 __all__ = [
     "AcrossSeeds",
     "DeLongInterval",
+    "DecisionCurve",
     "Difference",
     "Interval",
+    "McNemar",
+    "NonInferiority",
     "PairedTest",
     "Reliability",
     "RocCurve",
@@ -67,24 +88,33 @@ __all__ = [
     "bootstrap",
     "bootstrap_difference",
     "bootstrap_interval",
+    "bootstrap_non_inferiority",
     "bootstrap_p",
     "brier",
+    "decision_curve",
     "delong_covariance",
     "delong_interval",
+    "delong_non_inferiority",
     "delong_test",
     "expected_calibration_error",
+    "holm",
+    "mcnemar",
+    "net_benefit",
     "percentile_interval",
     "redrawn_weights",
     "reliability",
     "roc_curve",
     "sensitivity",
     "specificity",
+    "threshold_at_sensitivity",
+    "threshold_at_specificity",
     "weighted_accuracy",
     "weighted_auprc",
     "weighted_auroc",
     "weighted_brier",
     "weighted_expected_calibration_error",
     "weighted_mean",
+    "weighted_net_benefit",
     "weighted_sensitivity",
     "weighted_specificity",
     "whole",

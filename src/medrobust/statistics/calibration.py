@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medrobust.statistics.decisions import weighted_mean
-from medrobust.statistics.inputs import Flags, Floats, Integers, Statistic, checked, divide, whole
+from medrobust.statistics.inputs import (
+    Flags,
+    Floats,
+    Integers,
+    Statistic,
+    checked_probabilities,
+    divide,
+    whole,
+)
 
 BINS = 15
 """As in Guo et al. 2017, "On calibration of modern neural networks"."""
@@ -47,7 +55,7 @@ def expected_calibration_error(
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> Reliability:
     """Mean probability and frequency of positives in each of the bins of the error above."""
-    truth, given = _probabilities(labels, probabilities)
+    truth, given = checked_probabilities(labels, probabilities)
     members = _members(truth, given, bins).T.astype(np.float64)
     images = members.sum(axis=1)
     mean = divide(members @ np.where(np.isnan(truth), 0.0, given), images)
@@ -57,7 +65,7 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -
 
 def weighted_brier(labels: ArrayLike, probabilities: ArrayLike) -> Statistic:
     """`brier` as a function of weights (R, n)."""
-    truth, given = _probabilities(labels, probabilities)
+    truth, given = checked_probabilities(labels, probabilities)
     return weighted_mean((given - truth) ** 2)
 
 
@@ -65,7 +73,7 @@ def weighted_expected_calibration_error(
     labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS
 ) -> Statistic:
     """`expected_calibration_error` as a function of weights (R, n)."""
-    truth, given = _probabilities(labels, probabilities)
+    truth, given = checked_probabilities(labels, probabilities)
     known = (~np.isnan(truth)).astype(float)
     surplus = np.where(known > 0, given - truth, 0.0)
     columns = _members(truth, given, bins) * surplus[:, None]
@@ -75,14 +83,6 @@ def weighted_expected_calibration_error(
         return divide(np.abs(weights @ columns).sum(axis=1), weights @ known)
 
     return statistic
-
-
-def _probabilities(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
-    truth, given = checked(labels, probabilities)
-    used = given[~np.isnan(truth)]
-    if used.size and not (used.min() >= 0 and used.max() <= 1):
-        raise ValueError(f"expected probabilities in [0, 1], got {used.min():g} to {used.max():g}")
-    return truth, given
 
 
 def _members(truth: Floats, given: Floats, bins: int) -> Flags:

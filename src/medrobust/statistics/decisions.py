@@ -1,9 +1,21 @@
 """Right and wrong at a threshold: a prediction is positive when its probability >= threshold."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from medrobust.statistics.inputs import Floats, Statistic, checked, divide, whole
+
+
+class McNemar(NamedTuple):
+    """Images on which just one of two models is right, and the exact test of their balance."""
+
+    only_first: int
+    only_second: int
+    p: float
+    """Two-sided."""
 
 
 def accuracy(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> float:
@@ -57,3 +69,30 @@ def weighted_specificity(
     """`specificity` as a function of weights (R, n)."""
     truth, given = checked(labels, probabilities)
     return weighted_mean(np.where(truth == 0, given < threshold, np.nan))
+
+
+def mcnemar(labels: ArrayLike, first_positive: ArrayLike, second_positive: ArrayLike) -> McNemar:
+    """Exact test of equal accuracy from decisions (n,), True or 1 where positive.
+
+    Given that they disagree, models of equal accuracy are each right with probability 1/2
+    (McNemar 1947, Psychometrika 12:153). Labels (n,) are 1, 0 or NaN (left out). p is 1 when
+    no image tells the models apart, NaN when no label is known. The test takes images as
+    independent: for several of a patient, bootstrap the difference of the accuracies. Raises
+    ValueError for decisions other than 0 and 1.
+    """
+    right = []
+    for decided in (first_positive, second_positive):
+        truth, positive = checked(labels, decided)
+        known = ~np.isnan(truth)
+        if not np.isin(positive[known], (0.0, 1.0)).all():
+            raise ValueError("expected decisions 0 or 1, got other values")
+        right.append(positive[known] == truth[known])
+    only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    return McNemar(only_first, only_second, _p(only_first, only_second, right[0].size))
+
+
+def _p(only_first: int, only_second: int, images: int) -> float:
+    if images == 0:
+        return float("nan")
+    apart = only_first + only_second
+    return float(stats.binomtest(only_first, apart, 0.5).pvalue) if apart else 1.0

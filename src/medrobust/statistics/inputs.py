@@ -37,6 +37,18 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
     return truth, given
 
 
+def checked_probabilities(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
+    """`checked` labels (n,) and probabilities (n,).
+
+    Raises ValueError also for a probability outside [0, 1] where the label is known.
+    """
+    truth, given = checked(labels, probabilities)
+    used = given[~np.isnan(truth)]
+    if used.size and not (used.min() >= 0 and used.max() <= 1):
+        raise ValueError(f"expected probabilities in [0, 1], got {used.min():g} to {used.max():g}")
+    return truth, given
+
+
 def classes(labels: Floats, scores: Floats) -> tuple[Integers, Integers]:
     """Rows of the positives and rows of the negatives, each by ascending score."""
     order = np.argsort(scores, kind="stable")

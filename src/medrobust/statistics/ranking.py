@@ -85,22 +85,6 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike) -> RocCurve:
     )
 
 
-def youden_threshold(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """The threshold of the largest sensitivity + specificity - 1 (Youden 1950).
-
-    Candidates lie midway between neighbouring distinct probabilities; among equals the lowest,
-    most sensitive one is taken. NaN when a class is missing or all probabilities are equal.
-    """
-    curve = roc_curve(labels, probabilities)
-    youden = (curve.true_positive_rate - curve.false_positive_rate)[1:-1]
-    if youden.size == 0 or np.isnan(youden).any():
-        return float("nan")
-    best = youden.size - 1 - int(np.argmax(youden[::-1] >= youden.max() - 1e-12))
-    upper, lower = curve.thresholds[best + 1], curve.thresholds[best + 2]
-    middle = float(lower + (upper - lower) / 2)
-    return middle if middle > lower else float(upper)
-
-
 def _cumulated(weights: Floats) -> Floats:
     """Weights of the first 0, 1, ..., n columns: (R, n) -> (R, n + 1)."""
     sums = np.zeros((weights.shape[0], weights.shape[1] + 1))
