@@ -76,19 +76,6 @@ def logits_of(
     return {branch: torch.cat(parts) for branch, parts in found.items()}
 
 
-def rank_scores(logits: Tensor, task: str) -> Tensor:
-    """(N, K) scores that order images and do not saturate.
-
-    The logit; for exclusive classes the logit minus the log-sum-exp of the others, which is the
-    log-odds of the class.
-    """
-    if task != "exclusive":
-        return logits
-    others = logits[:, None, :].expand(-1, logits.shape[1], -1).clone()
-    others.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
-    return logits - others.logsumexp(2)
-
-
 def probabilities(logits: Tensor, task: str) -> Tensor:
     """(N, K) probabilities."""
     return logits.softmax(1) if task == "exclusive" else logits.sigmoid()

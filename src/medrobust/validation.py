@@ -15,7 +15,8 @@ from medrobust.data.batches import load_labels
 from medrobust.data.store import Store
 from medrobust.dual import DualBN
 from medrobust.errors import MedrobustError
-from medrobust.inference import Cases, logits_of, rank_scores
+from medrobust.inference import Cases, logits_of
+from medrobust.losses import rank_scores
 from medrobust.models import ball_of, loss_for
 from medrobust.statistics import auroc
 

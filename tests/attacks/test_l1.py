@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import linprog, minimize
 
-from medrobust.attacks.l1 import project_l1, sparse_direction
+from medrobust.attacks.l1 import l1_corner, project_l1, sparse_direction
 
 
 def bisected(wanted: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
@@ -75,3 +75,29 @@ def test_sparse_directions(share: float, moving: int) -> None:
 
 def test_nothing_moves_without_a_gradient() -> None:
     assert not sparse_direction(torch.zeros(2, 1, 3, 3), torch.ones(2)).any()
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.3, 2.0, 50.0])
+def test_the_corner_is_the_optimum_of_a_linear_program(radius: float) -> None:
+    rng = np.random.default_rng(0)
+    centre, gradient = rng.random((5, 12)), rng.normal(size=(5, 12)).round(1)
+    gradient[0, :4] = 0
+    found = l1_corner(torch.from_numpy(gradient), torch.from_numpy(centre), radius, 0, 1).numpy()
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert (np.abs(found - centre).sum(1) <= radius + 1e-9).all()
+    assert (found[gradient == 0] == centre[gradient == 0]).all()
+    for x, slope, corner in zip(centre, gradient, found, strict=True):
+        one = np.eye(12)
+        apart = np.block([[one, -one], [-one, -one], [np.zeros((1, 12)), np.ones((1, 12))]])
+        limits = np.concatenate([x, -x, [radius]])
+        cost = np.concatenate([-slope, np.zeros(12)])
+        program = linprog(cost, apart, limits, bounds=[(0, 1)] * 12 + [(0, None)] * 12)
+        assert slope @ corner == pytest.approx(-program.fun, abs=1e-7)
+
+
+def test_the_corner_of_images_in_single_precision() -> None:
+    centre = torch.tensor([[[[0.5, 0.9]]]])
+    gradient = torch.tensor([[[[1.0, -2.0]]]])
+    corner = l1_corner(gradient, centre, 1.0, 0.0, 1.0)
+    torch.testing.assert_close(corner, torch.tensor([[[[0.6, 0.0]]]]))

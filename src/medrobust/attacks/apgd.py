@@ -2,19 +2,20 @@
 
 "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks"
 (arXiv 2003.01690), algorithm 1, for l∞ and l2; "Mind the box" (arXiv 2103.01208), algorithm 1, for
-l1, where steps are sparse and their sparsity follows that of the best point.
+l1, where steps are sparse and their sparsity follows that of the best point. The paper's
+steps end near a linear model's l1 optimum, up to a tenth of the way short; so here the last steps
+are other ones, to the corner of the ball that the best point's gradient points at, kept if better.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 
 from medrobust.attacks.ball import Ball
-from medrobust.attacks.gradient import frozen, full_precision
-from medrobust.attacks.l1 import sparse_direction
-from medrobust.errors import MedrobustError
+from medrobust.attacks.gradient import Broken, Look, check_budget, frozen, full_precision, look
+from medrobust.attacks.l1 import l1_corner, sparse_direction
 from medrobust.losses import Loss
 from medrobust.randomness import image_keys, key
 
@@ -26,6 +27,8 @@ FIRST, SHRINK, SHORTEST = 0.22, 0.03, 0.06
 """Checkpoints as shares of all steps: the first, by how much gaps shrink, the smallest gap."""
 L1_PERIOD, L1_SHRINK, L1_SMALLEST = 0.04, 1.5, 10.0
 """In l1: steps between checkpoints, what divides the step size, what it is divided by at most."""
+L1_CORNERS = 0.03
+"""In l1: share of the steps, the last ones and at least one, that go to corners."""
 STILL_SPARSER = 0.95
 
 
@@ -39,6 +42,8 @@ def apgd(
     loss: Loss,
     steps: int = 100,
     restarts: int = 1,
+    first: Look | None = None,
+    broken: Broken | None = None,
 ) -> Tensor:
     """The point of highest loss that adaptive ascent finds for each image.
 
@@ -54,25 +59,34 @@ def apgd(
         loss: what is raised, per image.
         steps: gradient steps of each restart.
         restarts: random starts; each image keeps the best of all.
+        first: start at the images themselves, of which this is the loss and the gradient (see
+            `look`), so that one look serves any number of radii.
+        broken: says which images need no more steps; those keep the point that did it. If not
+            given, every image takes all steps.
 
     Raises:
-        MedrobustError: fewer than one step or restart.
+        MedrobustError: fewer than one step or restart, or several restarts from the images.
     """
-    if steps < 1 or restarts < 1:
-        raise MedrobustError(
-            f"attack: expected at least 1 step and 1 restart, found {steps} and {restarts}"
-        )
+    check_budget(steps, restarts, random_start=first is None)
     with frozen(network):
-        best = images
-        highest = _value(network, images, labels, loss)
+        logits = full_precision(network(images))
+        best, highest = images.detach().clone(), loss(logits, labels)
+        left = torch.arange(len(images), device=images.device)
+        if broken is not None:
+            left = left[~broken(logits, labels)]
         for restart in range(restarts):
-            start = ball.start(images, image_keys(key("apgd", restart), keys))
-            run = _Run(network, images, labels, ball, loss, start, steps)
-            for step in range(steps):
-                run.step(step)
-            better = run.highest > highest
-            best = torch.where(_wide(better, images), run.best, best)
-            highest = torch.where(better, run.highest, highest)
+            if not len(left):
+                break
+            centre, start = images[left], None
+            if first is None:
+                start = ball.start(centre, image_keys(key("apgd", restart), keys[left]))
+            begun = None if first is None else (first[0][left], first[1][left])
+            climb = _Climb(network, ball, loss, steps, broken)
+            end = climb.up(centre, labels[left], start, begun)
+            better = (end.highest > highest[left]) | end.broken
+            best[left[better]] = end.best[better]
+            highest[left[better]] = end.highest[better]
+            left = left[~end.broken]
         return best
 
 
@@ -86,118 +100,187 @@ def checkpoints(steps: int) -> list[int]:
 
 
 @dataclass
-class _Memory:
-    """What was known at the last checkpoint, (N,) each."""
+class _State:
+    """Where each image's ascent is, a row per image: points (N, C, ...), all else (N,)."""
 
-    at: int
+    images: Tensor
+    labels: Tensor
+    here: Tensor
+    last: Tensor
+    gradient: Tensor
+    value: Tensor
+    best: Tensor
+    best_gradient: Tensor
     highest: Tensor
+    size: Tensor
+    """Of the next step."""
+    share: Tensor
+    """In l1: of the pixels that a step moves."""
+    rises: Tensor
+    """Steps since the last checkpoint that raised the loss."""
+    old_highest: Tensor
+    """`highest` at the last checkpoint."""
     halved: Tensor
-    sparsity: Tensor
+    """Whether the step size was halved there."""
+    changed: Tensor
+    """In l1: pixels that the best point had changed there."""
+    broken: Tensor
+
+    def rows(self, which: Tensor) -> "_State":
+        """These images only."""
+        return replace(self, **{f.name: getattr(self, f.name)[which] for f in fields(self)})
+
+    def put(self, which: Tensor, other: "_State") -> None:
+        """Take over what was found for these images."""
+        for name in ("best", "highest", "broken"):
+            getattr(self, name)[which] = getattr(other, name)
 
 
-class _Run:
+@dataclass
+class _Climb:
     """One restart of all images of a batch."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        ball: Ball,
-        loss: Loss,
-        start: Tensor,
-        steps: int,
-    ) -> None:
-        self._network, self._images, self._labels = network, images, labels
-        self._ball, self._loss = ball, loss
-        self._sparse = ball.norm == "l1"
-        self._largest = ball.radius * (1.0 if self._sparse else 2.0)
-        self._stops = self._checkpoints(steps)
-        self._here = self._last = self.best = start
-        self.highest, self._gradient = self._measured(start)
-        self._best_gradient, self._before = self._gradient, self.highest
-        zeros = torch.zeros_like(self.highest)
-        self._size = zeros + self._largest
-        self._rises = zeros
-        self._share = zeros + 0.2
-        self._memory = _Memory(0, self.highest, zeros.bool(), zeros + images[0].numel())
+    network: nn.Module
+    ball: Ball
+    loss: Loss
+    steps: int
+    is_broken: Broken | None
 
-    def step(self, number: int) -> None:
-        """Move, remember what is best, and reconsider the step size at a checkpoint."""
-        moved = self._moved(MOMENTUM if number and not self._sparse else 1.0)
-        self._last, self._here = self._here, moved
-        value, self._gradient = self._measured(moved)
-        self._rises += value > self._before
-        self._before = value
-        better = value > self.highest
+    def up(
+        self, images: Tensor, labels: Tensor, start: Tensor | None, first: Look | None
+    ) -> _State:
+        """The state after all steps, images in their order; without `start` from the images."""
+        whole = self._begin(images, labels, start, first)
+        left = torch.arange(len(images), device=images.device)
+        now = whole.rows(left)
+        stops, last_stop = self._stops(), 0
+        corners = max(1, int(L1_CORNERS * self.steps)) if self._sparse else 0
+        for number in range(1, self.steps + 1):
+            if number > self.steps - corners:
+                self._try_corner(now)
+            else:
+                self._step(now, carry=number > 1)
+            if number not in stops and number != self.steps:
+                continue
+            whole.put(left, now)
+            left, now = left[~now.broken], now.rows(~now.broken)
+            if not len(left):
+                break
+            self._reconsider(now, number - last_stop)
+            last_stop = number
+        return whole
+
+    def _begin(
+        self, images: Tensor, labels: Tensor, start: Tensor | None, first: Look | None
+    ) -> _State:
+        here = images if start is None else start
+        value, gradient = first or look(self.network, here, labels, self.loss)
+        zero = torch.zeros_like(value)
+        return _State(
+            **{"images": images, "labels": labels, "here": here, "last": here},
+            **{"gradient": gradient, "value": value, "best": here, "best_gradient": gradient},
+            **{"highest": value, "size": zero + self._largest, "share": zero + 0.2, "rises": zero},
+            **{"old_highest": value, "halved": zero.bool(), "broken": zero.bool()},
+            changed=zero + images[0].numel(),
+        )
+
+    def _step(self, now: _State, carry: bool) -> None:
+        """Move, and remember what is best."""
+        moved = self._moved(now, MOMENTUM if carry and not self._sparse else 1.0)
+        now.last, now.here = now.here, moved
+        value, now.gradient, broken = self._measured(moved, now.labels)
+        now.rises = now.rises + (value > now.value)
+        now.value = value
+        self._remember(now, moved, value, now.gradient, broken)
+
+    def _try_corner(self, now: _State) -> None:
+        """In l1: move to where the best point would lead if the network were linear, if better."""
+        ball = self.ball
+        corner = l1_corner(now.best_gradient, now.images, ball.radius, ball.low, ball.high)
+        value, gradient, broken = self._measured(corner, now.labels)
+        better = self._remember(now, corner, value, gradient, broken)
+        wide = _wide(better, corner)
+        now.here = torch.where(wide, corner, now.here)
+        now.gradient = torch.where(wide, gradient, now.gradient)
+        now.value = torch.where(better, value, now.value)
+
+    def _remember(
+        self, now: _State, moved: Tensor, value: Tensor, gradient: Tensor, broken: Tensor
+    ) -> Tensor:
+        """Take over the points that are better than the best so far; which ones, is returned."""
+        better = ((value > now.highest) | broken) & ~now.broken
         wide = _wide(better, moved)
-        self.best = torch.where(wide, moved, self.best)
-        self._best_gradient = torch.where(wide, self._gradient, self._best_gradient)
-        self.highest = torch.where(better, value, self.highest)
-        if number + 1 in self._stops:
-            self._reconsider(number + 1)
+        now.best = torch.where(wide, moved, now.best)
+        now.best_gradient = torch.where(wide, gradient, now.best_gradient)
+        now.highest = torch.where(better, value, now.highest)
+        now.broken = now.broken | broken
+        return better
 
-    def _moved(self, weight: float) -> Tensor:
-        size, ball = _wide(self._size, self._here), self._ball
+    def _moved(self, now: _State, weight: float) -> Tensor:
+        size = _wide(now.size, now.here)
         if self._sparse:
-            direction = sparse_direction(self._gradient, self._share)
+            direction = sparse_direction(now.gradient, now.share)
         else:
-            direction = ball.step(torch.zeros_like(self._here), self._gradient, 1.0)
-        ahead = ball.project(self._here + size * direction, self._images)
+            direction = self.ball.step(torch.zeros_like(now.here), now.gradient, 1.0)
+        ahead = self.ball.project(now.here + size * direction, now.images)
         if weight == 1.0:
             return ahead
-        carried = (1 - weight) * (self._here - self._last)
-        return ball.project(self._here + weight * (ahead - self._here) + carried, self._images)
+        carried = (1 - weight) * (now.here - now.last)
+        return self.ball.project(now.here + weight * (ahead - now.here) + carried, now.images)
 
-    def _reconsider(self, number: int) -> None:
+    def _reconsider(self, now: _State, steps: int) -> None:
         """Where ascent stalls, take smaller steps from the best point."""
-        again = self._sparser() if self._sparse else self._stalled(number)
-        wide = _wide(again, self._here)
-        self._here = torch.where(wide, self.best, self._here)
-        self._gradient = torch.where(wide, self._best_gradient, self._gradient)
+        again = self._sparser(now) if self._sparse else self._stalled(now, steps)
+        wide = _wide(again, now.here)
+        now.here = torch.where(wide, now.best, now.here)
+        now.gradient = torch.where(wide, now.best_gradient, now.gradient)
         if not self._sparse:
-            self._last = torch.where(wide, self.best, self._last)
-        self._rises = torch.zeros_like(self._rises)
-        self._memory.at, self._memory.highest = number, self.highest
+            now.last = torch.where(wide, now.best, now.last)
+        now.rises = torch.zeros_like(now.rises)
+        now.old_highest = now.highest
 
-    def _stalled(self, number: int) -> Tensor:
+    def _stalled(self, now: _State, steps: int) -> Tensor:
         """Halve the steps where few of them rose, or none found better since they were halved."""
-        memory = self._memory
-        few = self._rises < SUCCESS * (number - memory.at)
-        still = ~memory.halved & (memory.highest >= self.highest)
-        stalled = few | still
-        self._size = torch.where(stalled, self._size / 2, self._size)
-        memory.halved = stalled
-        return stalled
+        few = now.rises < SUCCESS * steps
+        still = ~now.halved & (now.old_highest >= now.highest)
+        now.halved = few | still
+        now.size = torch.where(now.halved, now.size / 2, now.size)
+        return now.halved
 
-    def _sparser(self) -> Tensor:
+    def _sparser(self, now: _State) -> Tensor:
         """In l1: full steps again where the best point has become sparser, else smaller ones."""
-        changed = (self.best != self._images).flatten(1).sum(1).to(self._size)
-        sparser = changed < STILL_SPARSER * self._memory.sparsity
-        self._share = (changed / self._images[0].numel() / 1.5).clamp(min=1e-12)
-        least = self._largest / L1_SMALLEST
-        smaller = (self._size / L1_SHRINK).clamp(min=least)
-        self._size = torch.where(sparser, torch.full_like(smaller, self._largest), smaller)
-        self._memory.sparsity = changed
+        changed = (now.best != now.images).flatten(1).sum(1).to(now.size)
+        sparser = changed < STILL_SPARSER * now.changed
+        now.share = (changed / now.images[0].numel() / 1.5).clamp(min=1e-12)
+        smaller = (now.size / L1_SHRINK).clamp(min=self._largest / L1_SMALLEST)
+        now.size = torch.where(sparser, torch.full_like(smaller, self._largest), smaller)
+        now.changed = changed
         return sparser
 
-    def _measured(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of each image and its gradient, in one pass."""
-        with torch.enable_grad():
-            images = images.detach().clone().requires_grad_()
-            value = self._loss(full_precision(self._network(images)), self._labels)
-            gradient = torch.autograd.grad(value.sum(), images)[0]
-        return value.detach(), gradient
+    def _measured(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss of each image, its gradient, and whether it is broken, in one pass."""
+        broken = torch.zeros(len(images), dtype=torch.bool, device=images.device)
 
-    def _checkpoints(self, steps: int) -> set[int]:
+        def loss(logits: Tensor, known: Tensor) -> Tensor:
+            if self.is_broken is not None:
+                broken.copy_(self.is_broken(logits.detach(), known))
+            return self.loss(logits, known)
+
+        return *look(self.network, images, labels, loss), broken
+
+    @property
+    def _sparse(self) -> bool:
+        return self.ball.norm == "l1"
+
+    @property
+    def _largest(self) -> float:
+        return self.ball.radius * (1.0 if self._sparse else 2.0)
+
+    def _stops(self) -> set[int]:
         if not self._sparse:
-            return set(checkpoints(steps))
-        period = max(1, int(L1_PERIOD * steps))
-        return set(range(period, steps + 1, period))
-
-
-def _value(network: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-    return loss(full_precision(network(images)), labels)
+            return set(checkpoints(self.steps))
+        period = max(1, int(L1_PERIOD * self.steps))
+        return set(range(period, self.steps + 1, period))
 
 
 def _wide(values: Tensor, like: Tensor) -> Tensor:

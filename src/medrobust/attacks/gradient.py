@@ -18,6 +18,12 @@ from medrobust.randomness import image_keys, key
 Attack = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 """(network, images (N, C, ...) in the box, labels (N, K), keys (N,)) -> attacked images."""
 
+Broken = Callable[[Tensor, Tensor], Tensor]
+"""(logits (N, K), labels (N, K)) -> (N,), true where an image needs no more attack."""
+
+Look = tuple[Tensor, Tensor]
+"""The loss of each image, (N,), and its gradient, (N, C, ...)."""
+
 
 def fgsm(
     network: nn.Module, images: Tensor, labels: Tensor, keys: Tensor, *, ball: Ball, loss: Loss
@@ -80,7 +86,7 @@ def pgd(
     Raises:
         MedrobustError: fewer than one step or restart; several restarts without random start.
     """
-    _check_budget(steps, restarts, random_start)
+    check_budget(steps, restarts, random_start)
     size = 2.5 * ball.radius / steps if step_size is None else step_size
 
     def run(restart: int) -> Tensor:
@@ -101,10 +107,16 @@ def pgd(
 
 def ascent(network: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:
     """The gradient of each image's own loss with respect to that image."""
+    return look(network, images, labels, loss)[1]
+
+
+def look(network: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> Look:
+    """Each image's own loss and its gradient, in one pass; the network's mode is not touched."""
     with torch.enable_grad():
         images = images.detach().clone().requires_grad_()
-        total = loss(full_precision(network(images)), labels).sum()
-        return torch.autograd.grad(total, images)[0]
+        value = loss(full_precision(network(images)), labels)
+        gradient = torch.autograd.grad(value.sum(), images)[0]
+    return value.detach(), gradient
 
 
 def full_precision(logits: Tensor) -> Tensor:
@@ -140,7 +152,8 @@ def _loss_of(network: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> 
     return loss(full_precision(network(images)), labels)
 
 
-def _check_budget(steps: int, restarts: int, random_start: bool) -> None:
+def check_budget(steps: int, restarts: int, random_start: bool) -> None:
+    """Raise MedrobustError for fewer than one step or restart, or restarts from one point."""
     if steps < 1 or restarts < 1:
         raise MedrobustError(
             f"attack: expected at least 1 step and 1 restart, found {steps} and {restarts}"

@@ -44,6 +44,22 @@ def sparse_direction(gradient: Tensor, share: Tensor) -> Tensor:
     return (signs / length).reshape(gradient.shape)
 
 
+def l1_corner(gradient: Tensor, centre: Tensor, radius: float, low: float, high: float) -> Tensor:
+    """Where a linear function of this gradient is largest in ball and box (N, ...), exactly.
+
+    The steepest pixels move first, each as far as its wall; the last one as far as the radius lets
+    it. Pixels without a gradient stay.
+    """
+    slope, start = gradient.flatten(1), centre.flatten(1).double()
+    room = torch.where(slope > 0, high - start, start - low) * (slope != 0)
+    order = slope.abs().argsort(dim=1, descending=True, stable=True)
+    ahead = room.gather(1, order)
+    left = (radius - (ahead.cumsum(1) - ahead)).clamp(min=0)
+    kept = torch.zeros_like(room).scatter(1, order, left.minimum(ahead))
+    moved = (start + slope.sign() * kept).clamp(low, high)
+    return moved.to(centre.dtype).reshape(centre.shape)
+
+
 def _threshold(size: Tensor, room: Tensor, radius: float) -> Tensor:
     """(N,) the λ at which Σ clip(size − λ, 0, room) is the radius; 0 where it is less already."""
     corners = torch.cat([size - room, size], dim=1)
