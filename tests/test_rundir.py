@@ -1,16 +1,14 @@
 import json
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from medrobust import __version__, rundir
+from medrobust import __version__
 from medrobust.config import Config
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
@@ -208,48 +206,6 @@ def test_provenance_that_can_not_be_read(run: RunDir, content: str | None) -> No
         path.write_text(content)
     with pytest.raises(MedrobustError, match=r"provenance\.json can't be read \("):
         run.provenance()
-
-
-class TestCommit:
-    """The version of the code that a run remembers."""
-
-    def test_of_a_copy_without_history(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("MEDROBUST_COMMIT", "abc123")
-        assert rundir._commit() == ("abc123", None)
-
-    def test_of_an_installed_package(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.delenv("MEDROBUST_COMMIT", raising=False)
-        monkeypatch.setattr(rundir, "__file__", str(tmp_path / "a" / "b" / "rundir.py"))
-        assert rundir._commit() == (None, None)
-
-    def test_of_a_checkout(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        def git(*words: str) -> str:
-            options = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
-            command = ["git", "-C", str(tmp_path), *options, *words]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-        monkeypatch.delenv("MEDROBUST_COMMIT", raising=False)
-        source = tmp_path / "src" / "medrobust" / "rundir.py"
-        source.parent.mkdir(parents=True)
-        source.touch()
-        git("init", "--quiet")
-        git("add", ".")
-        git("commit", "--quiet", "--message", "first")
-        monkeypatch.setattr(rundir, "__file__", str(source))
-        commit = git("rev-parse", "HEAD").strip()
-        assert rundir._commit() == (commit, False)
-        source.write_text("changed")
-        assert rundir._commit() == (commit, True)
-
-    def test_without_git(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        def none(*_: Any, **__: Any) -> None:
-            raise FileNotFoundError("git")
-
-        monkeypatch.delenv("MEDROBUST_COMMIT", raising=False)
-        (tmp_path / ".git").mkdir()
-        monkeypatch.setattr(rundir, "__file__", str(tmp_path / "src" / "medrobust" / "rundir.py"))
-        monkeypatch.setattr(rundir.subprocess, "run", none)
-        assert rundir._commit() == (None, None)
 
 
 def test_provenance_is_json_without_surprises(run: RunDir) -> None:

@@ -56,7 +56,7 @@ def build_model(config: Config, store: Store) -> DualBN:
     """A fresh model for a store; its weights depend on the seed alone."""
     mean, spread = channel_statistics(store, store.rows("train"))
     with seeded(key(config.seed, "initialise")):
-        network = _classifier(config, store, mean, spread)
+        network = build_classifier(config, describe(store), mean, spread)
     return DualBN(network, BRANCHES[config.regime])
 
 
@@ -64,8 +64,22 @@ def untrained_like(network: nn.Module, config: Config, store: Store) -> nn.Modul
     """The same network with other, fresh weights; only the input's normalisation is kept."""
     mean, spread = network.get_buffer("input_mean"), network.get_buffer("input_spread")
     with seeded(key(config.seed, "untrained")):
-        fresh = _classifier(config, store, mean.flatten().tolist(), spread.flatten().tolist())
+        fresh = build_classifier(
+            config, describe(store), mean.flatten().tolist(), spread.flatten().tolist()
+        )
     return fresh.eval()
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A trained model, without any images."""
+
+    model: DualBN
+    """In evaluation mode, on the CPU."""
+    weights: str
+    """The hash of the weights."""
+    known: dict[str, Any]
+    """What it knows of the store it is for; see `describe`."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +99,26 @@ def fit_model(run: RunDir, store: Store, checkpoint: str = "best") -> Fitted:
         MedrobustError: no such checkpoint, or a store of another task, size or channels, or
             without a finding of the model.
     """
+    restored = restore_model(run, checkpoint)
+    aligned = align(store, restored.known["findings"], restored.known["task"])
+    check_fits(aligned.store, restored.known, run)
+    return Fitted(restored.model, restored.weights, aligned)
+
+
+def restore_model(run: RunDir, checkpoint: str = "best") -> Restored:
+    """The model of a run's checkpoint.
+
+    Raises:
+        MedrobustError: no such checkpoint, or a damaged one.
+    """
     config, saved = run.config(), checkpoints.load(run.checkpoints, checkpoint)
-    trained_on = saved.state["model"]
-    aligned = align(store, trained_on["findings"], trained_on["task"])
-    check_fits(aligned.store, trained_on, run)
-    flat = [0.0] * store.images.shape[1]
-    network = _classifier(config, aligned.store, flat, [1.0] * len(flat))
+    known = saved.state["model"]
+    flat = [0.0] * known["channels"]
+    network = build_classifier(config, known, flat, [1.0] * len(flat))
     model = DualBN(network, BRANCHES[config.regime])
     tensors = deployed(saved.tensors)
     load_tensors(model, tensors, f"{run.checkpoints}/{checkpoint}.safetensors")
-    return Fitted(model.eval(), digest(tensors), aligned)
+    return Restored(model.eval(), digest(tensors), known)
 
 
 def load_model(run: RunDir, store: Store, checkpoint: str = "best") -> tuple[DualBN, str]:
@@ -142,12 +166,15 @@ def check_fits(store: Store, model: dict[str, Any], run: RunDir) -> None:
             )
 
 
-def _classifier(config: Config, store: Store, mean: list[float], spread: list[float]) -> nn.Module:
-    dimensions = store.images.ndim - 2
+def build_classifier(
+    config: Config, known: dict[str, Any], mean: list[float], spread: list[float]
+) -> nn.Module:
+    """The network of the settings with fresh weights, for images that are `known` (`describe`)."""
+    dimensions = len(known["size"])
     backbone = build_backbone(
         config.network.name,
-        channels=store.images.shape[1],
-        outputs=len(store.findings),
+        channels=known["channels"],
+        outputs=len(known["findings"]),
         dimensions=dimensions,
         **config.network.arguments(),
     )

@@ -174,6 +174,7 @@ BACKBONES: dict[str, Factory] = {
     "resnet18": _resnet("basic", 2, 2, 2, 2),
     "resnet34": _resnet("basic", 3, 4, 6, 3),
     "resnet50": _resnet("bottleneck", 3, 4, 6, 3),
+    "resnet101": _resnet("bottleneck", 3, 4, 23, 3),
     "densenet121": densenet121,
 }
 

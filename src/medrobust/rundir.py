@@ -1,24 +1,19 @@
 """The folder of a run, `runs/<name>/<seed>/`: what lies where, and who may go on with it."""
 
 import json
-import os
-import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import medrobust
 from medrobust.config import Config, dump_config, load_config
 from medrobust.data.store import Store, open_store, verify_checksum
 from medrobust.errors import MedrobustError
 from medrobust.files import new_folder, remove_partial, write_json, write_text
+from medrobust.software import commit, software
 
-_PACKAGES = ("torch", "monai", "lightning", "numpy", "scipy", "pandas", "pillow", "safetensors")
 _FREE = ("evaluate", "data", "train.accelerator")
 """Settings that may differ when a run goes on: they don't change what is learnt."""
 
@@ -53,6 +48,21 @@ class RunDir:
     def log(self) -> Path:
         """A line per epoch."""
         return self.path / "log.jsonl"
+
+    @property
+    def receipts(self) -> Path:
+        """`<stem>.json`."""
+        return self.path / "receipts"
+
+    @property
+    def flips(self) -> Path:
+        """`<stem>.csv`: the smallest radius that flips each case."""
+        return self.path / "flips"
+
+    @property
+    def trust(self) -> Path:
+        """The checks of what can be believed."""
+        return self.path / "trust.csv"
 
     @property
     def explain(self) -> Path:
@@ -90,8 +100,13 @@ class RunDir:
         """The store of the training, unchanged since.
 
         Raises:
-            MedrobustError: it is gone or was changed.
+            MedrobustError: it is gone, was changed, or was never known (an imported run).
         """
+        if not self.provenance()["store"]["checksum"]:
+            raise MedrobustError(
+                f"{self.path}: expected the training store, but this run was imported without "
+                "one; name a store with --store, or import again with --store"
+            )
         store = open_store(self.config().data.store)
         check_same_store(self, store)
         verify_checksum(store)
@@ -145,7 +160,7 @@ def begin(run: RunDir, config: Config, store: Store, device: str) -> None:
         )
     with new_folder(run.path, overwrite=True) as folder:  # what is replaced is an empty folder
         (folder / "checkpoints").mkdir()
-        write_json(folder / "provenance.json", _provenance(config, store, device))
+        write_json(folder / "provenance.json", provenance_of(config, store, device))
         write_text(folder / "config.yaml", dump_config(config))
 
 
@@ -208,23 +223,18 @@ def _flat(config: Config) -> dict[str, Any]:
     return flat
 
 
-def _provenance(config: Config, store: Store, device: str) -> dict[str, Any]:
-    import torch
-
-    commit, dirty = _commit()
+def provenance_of(config: Config, store: Store | None, device: str) -> dict[str, Any]:
+    """What `provenance.json` holds at the start; without a store its entries are empty."""
+    versions = software()
+    threads = versions.pop("threads")
     return {
-        "medrobust": medrobust.__version__,
-        "commit": commit,
-        "dirty": dirty,
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
+        **versions,
         "device": device,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "store": {
-            "name": store.info.name,
-            "path": str(config.data.store),
-            "checksum": store.checksum,
+            "name": store.info.name if store else "",
+            "path": str(config.data.store) if store else "",
+            "checksum": store.checksum if store else "",
         },
         "command": _command(),
         "started": _now(),
@@ -238,42 +248,15 @@ def _note_resumption(run: RunDir) -> None:
     if run.is_done:
         return
     record = run.provenance()
-    commit, dirty = _commit()
+    revision, dirty = commit()
     record["resumed"].append(
-        {"started": _now(), "commit": commit, "dirty": dirty, "command": _command()}
+        {"started": _now(), "commit": revision, "dirty": dirty, "command": _command()}
     )
     write_json(run.path / "provenance.json", record)
 
 
 def _command() -> list[str]:
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> tuple[str | None, bool | None]:
-    """Commit and dirty flag of the code in use; None where it is not a checkout."""
-    if os.environ.get("MEDROBUST_COMMIT"):  # for a copy of the code without its history
-        return os.environ["MEDROBUST_COMMIT"], None
-    source = Path(__file__).resolve().parents[2]
-    if not (source / ".git").exists():
-        return None, None
-    try:
-        commit = _git(source, "rev-parse", "HEAD")
-        dirty = bool(_git(source, "status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-    return commit, dirty
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
 
 
 def _now() -> str:

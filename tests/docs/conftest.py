@@ -6,13 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from markdown_pages import ROOT
 from PIL import Image
+
+from medrobust.networks import build_backbone
 
 
 @pytest.fixture(scope="session")
 def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `images/`, `labels.csv`, `external.csv`, `pneumoniamnist.npz`, `configs/`."""
+    """A folder with `images/`, `labels.csv`, `external.csv`, `pneumoniamnist.npz`, `configs/`.
+
+    And `checkpoint_best.pth`, as the published code writes it, of a small network.
+    """
     folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(ROOT / "configs", folder / "configs")
     noise = np.random.default_rng(0)
@@ -38,4 +44,17 @@ def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     arrays |= {f"{split}_labels": labels[part, None] for split, part in parts.items()}
     np.savez(folder / "pneumoniamnist.npz", **arrays)
+    torch.save(published_weights(), folder / "checkpoint_best.pth")
     return folder
+
+
+def published_weights() -> dict[str, torch.Tensor]:
+    """A dual ResNet-18 with every norm twice, under `bns.0` and `bns.1`."""
+    plain = build_backbone("resnet18", channels=3, outputs=1, width=4).state_dict()
+    tensors = {}
+    for name, tensor in plain.items():
+        layer, _, part = name.rpartition(".")
+        is_norm = f"{layer}.running_mean" in plain
+        for half in (".bns.0", ".bns.1") if is_norm else ("",):
+            tensors[f"{layer}{half}.{part}"] = tensor.clone()
+    return tensors

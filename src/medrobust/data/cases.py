@@ -30,6 +30,23 @@ def gallery_rows(store: Store, split: str, per_finding: int = 4) -> NDArray[np.i
     return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
 
 
+def stratified_rows(store: Store, split: str, count: int) -> NDArray[np.int64]:
+    """About `count` rows of a split, ascending, with the same share of every pattern of labels.
+
+    Within a pattern the order is that of a hash of the image id, as above, so that a smaller choice
+    is part of a larger one's pattern by pattern. A pattern has at least one image.
+    """
+    rows = store.rows(split)
+    if count >= len(rows):
+        return rows
+    _, pattern = np.unique(np.nan_to_num(store.labels[rows], nan=2), axis=0, return_inverse=True)
+    chosen: list[int] = []
+    for number in range(pattern.max() + 1):
+        same = rows[pattern.ravel() == number]
+        chosen += first_cases(store, same, max(1, round(count * len(same) / len(rows))))
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
 def first_cases(
     store: Store, rows: NDArray[np.int64], count: int, preferred: Collection[int] = ()
 ) -> list[int]:

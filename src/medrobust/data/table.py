@@ -15,7 +15,7 @@ from medrobust.errors import MedrobustError
 LABEL = "label:"
 GEOMETRY = ("spacing", "scale", "offset")
 NUMBERS = {"age", "native_low", "native_high", *(f"{g}_{axis}" for g in GEOMETRY for axis in "zyx")}
-RESERVED = {"image_id", "patient_id", "branch", "macro"}
+RESERVED = {"image_id", "patient_id", "branch", "macro", "file", "class", "class_margin"}
 """Names of other columns in predictions and metrics, which a finding must not have."""
 SHOWN = 5
 
