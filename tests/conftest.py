@@ -18,7 +18,10 @@ TINY: Mapping[str, Any] = {
     "network": {"name": "small", "width": 4},
     "attack": {"eps": "2/255", "steps": 2},
     "train": {"epochs": 1, "batch_size": 16, "lr": 5e-3, "ema": 0.5, "validation_steps": 2},
-    "evaluate": {"eps": ["2/255"], "steps": 2, "redraws": 200},
+    "evaluate": {
+        **{"suite": "pgd", "eps": ["2/255"], "steps": 2},
+        **{"redraws": 200, "trust_images": 0},
+    },
 }
 """Settings of a training that takes a second; its model has learnt next to nothing."""
 

@@ -39,7 +39,7 @@ def test_least() -> None:
     config = settings()
     assert (config.seed, config.network.name, config.attack.norm) == (0, "resnet50", "linf")
     assert config.network.arguments() == {}
-    assert config.evaluated_eps == (0.0025, 0.005, 0.01)
+    assert (config.evaluate.suite, config.evaluate.eps) == ("fast", None)
 
 
 def test_overrides() -> None:
@@ -58,13 +58,6 @@ def test_overrides() -> None:
 
 def test_later_overrides_win() -> None:
     assert settings("seed=1", "seed=2").seed == 2
-
-
-def test_radii_of_evaluation() -> None:
-    assert settings("evaluate.eps=[0.1, 0, 0.1, 0.05]").evaluated_eps == (0.05, 0.1)
-    assert settings("evaluate.eps=[]").evaluated_eps == ()
-    assert settings("attack.eps=0").evaluated_eps == ()
-    assert settings("attack.norm=l2", "attack.eps=2").evaluated_eps == (1, 2, 4)
 
 
 @pytest.mark.parametrize(

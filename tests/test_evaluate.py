@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import logit
 
 from medrobust import checkpoints, statistics
+from medrobust.attacks import Ball, pgd
+from medrobust.attacks.suite import Budget
 from medrobust.data.batches import load_images
 from medrobust.data.cases import gallery_rows
 from medrobust.data.prepare import prepare
@@ -20,9 +23,12 @@ from medrobust.datasets.phantom import Phantom
 from medrobust.errors import MedrobustError
 from medrobust.evaluate import Evaluation, choose_device, evaluate
 from medrobust.explain.stage import explain
-from medrobust.metrics import read_metrics
+from medrobust.job import Job
+from medrobust.losses import sigmoid_loss
+from medrobust.metrics import choose_thresholds, read_metrics
 from medrobust.models import load_model
 from medrobust.predictions import Predictions, read_predictions
+from medrobust.routing import deployments
 from medrobust.rundir import RunDir, run_directory, store_name
 from medrobust.train import train
 from medrobust.weights import digest
@@ -43,6 +49,13 @@ def predictions(run: RunDir) -> Iterator[tuple[str, Predictions]]:
 
 def logits(frame: pd.DataFrame) -> np.ndarray:
     return frame[[name for name in frame if name.startswith("logit:")]].to_numpy()
+
+
+def scores_of_saved(network: torch.nn.Module, path: Path) -> np.ndarray:
+    """(n, K) the logit of finding j of the image that was kept for finding j."""
+    with np.load(path) as saved, torch.no_grad():
+        slots = torch.from_numpy(saved["by_finding"])
+        return np.stack([network(slots[:, j])[:, j].numpy() for j in range(slots.shape[1])], 1)
 
 
 def shown(store: Store, frame: pd.DataFrame) -> torch.Tensor:
@@ -107,17 +120,22 @@ class TestPredictions:
                 "goal": "total",
                 "norm": "linf",
                 "eps": EPS,
+                "members": ["pgd"],
+                "carried": [],
                 "steps": 2,
-                "step_size": 2.5 * EPS / 2,
                 "restarts": 1,
+                "queries": None,
+                "loss": None,
                 "attacked_branch": "adv",
+                "unit": "image",
+                "square_images": None,
                 "seed": 0,
+                "cuts": pytest.approx(cuts_of(evaluated_run, tiny_store, "adv"), rel=1e-6),
             },
         }
 
     def test_sidecars_without_an_attack(self, evaluated_run: RunDir) -> None:
-        nothing = {"goal": "", "steps": 0, "restarts": 0, "step_size": None, "seed": 0}
-        nothing |= {"attacked_branch": ""}
+        nothing = {"goal": "", "attacked_branch": "", "seed": 0}
         found = dict(predictions(evaluated_run))
         clean = found["phantom-test-best-adv-clean"].sidecar["attack"]
         noise = found["phantom-test-best-adv-noise-control-linf-0.00784314"].sidecar["attack"]
@@ -156,7 +174,9 @@ class TestPredictions:
         assert contents(run.path) == before
         assert modified(run) == times
 
-    @pytest.mark.parametrize("what", [Evaluation(steps=3), Evaluation(restarts=2)])
+    @pytest.mark.parametrize(
+        "what", [Evaluation(budget=Budget(steps=3)), Evaluation(budget=Budget(restarts=2))]
+    )
     def test_other_settings_replace_attacked_ones_only(
         self, evaluated_run: RunDir, copy_of: Copy, what: Evaluation
     ) -> None:
@@ -196,18 +216,45 @@ class TestAttackedImages:
         attacked = [(s, p) for s, p in predictions(evaluated_run) if p.sidecar["attack"]["goal"]]
         assert len(attacked) == 2
         for stem, (frame, sidecar) in attacked:
-            with np.load(evaluated_run.adversarial / f"{stem}.npz") as saved:
-                ids, images = saved["image_id"], torch.from_numpy(saved["image"])
+            path = evaluated_run.adversarial / f"{stem}.npz"
+            with np.load(path) as saved:
+                assert set(saved) == {"image_id", "image", "by_finding"}
+                ids, slots = saved["image_id"], torch.from_numpy(saved["by_finding"])
             kept = frame.set_index("image_id").loc[ids].reset_index()
-            moved = (images - shown(tiny_store, kept)).abs()
-            assert images.dtype == torch.float32
-            assert images.min() >= 0
-            assert images.max() <= 1
+            moved = (slots - shown(tiny_store, kept)[:, None]).abs()
+            assert slots.dtype == torch.float32
+            assert slots.min() >= 0
+            assert slots.max() <= 1
             assert moved.max() <= EPS + 1e-7
-            assert (moved.flatten(1).amax(1) > 0.9 * EPS).all()
-            with torch.no_grad():
-                again = model.branch(sidecar["branch"])(images).numpy()
+            # a finding that the attack served no worse is that of the unchanged image
+            far = moved.flatten(2).amax(2)
+            assert ((far > 0.9 * EPS) | (far == 0)).all()
+            assert (far > 0.9 * EPS).any(1).all()
+            again = scores_of_saved(model.branch(sidecar["branch"]), path)
             np.testing.assert_allclose(again, logits(kept), rtol=0, atol=1e-5)
+
+    def test_the_one_to_look_at_is_of_the_finding_fooled_most(
+        self, evaluated_run: RunDir, tiny_store: Store
+    ) -> None:
+        stem = "phantom-test-best-adv-pgd-linf-0.00784314-on-adv"
+        frame, _ = read_predictions(evaluated_run.predictions / f"{stem}.csv")
+        with np.load(evaluated_run.adversarial / f"{stem}.npz") as saved:
+            ids, image, slots = (saved[name] for name in ("image_id", "image", "by_finding"))
+        rows = pd.Index(tiny_store.table["image_id"]).get_indexer(pd.Index(ids))
+        margins = (2 * tiny_store.labels[rows] - 1) * logits(frame.set_index("image_id").loc[ids])
+        np.testing.assert_array_equal(image, slots[np.arange(len(ids)), margins.argmin(1)])
+
+    def test_no_finding_is_served_better_than_by_the_unchanged_image(
+        self, evaluated_run: RunDir, tiny_store: Store
+    ) -> None:
+        found = dict(predictions(evaluated_run))
+        signs = 2 * tiny_store.labels[tiny_store.rows("test")] - 1
+        for branch in ("clean", "adv"):
+            start = f"phantom-test-best-{branch}"
+            attacked = signs * logits(found[f"{start}-pgd-linf-0.00784314-on-{branch}"].frame)
+            clean = signs * logits(found[f"{start}-clean"].frame)
+            assert (attacked <= clean + 1e-6).all()
+            assert (attacked < clean - 1e-4).mean() > 0.5
 
     def test_are_those_of_the_gallery(self, evaluated_run: RunDir, tiny_store: Store) -> None:
         expected = set(tiny_store.table["image_id"].iloc[gallery_rows(tiny_store, "test")])
@@ -243,7 +290,8 @@ class TestMetrics:
         assert list(rows) == COLUMNS
         stems = {stem for stem, _ in predictions(evaluated_run)}
         assert set(rows["predictions"]) == stems
-        assert set(rows["group"]) == {"all"}
+        assert set(rows["group"]) >= {"all", "sex=F", "sex=M"}
+        assert all(group == "all" or "=" in group for group in rows["group"])
         assert set(rows["attack"]) == {"", "noise-control", "pgd"}
         clean = rows[rows["attack"] == ""]
         assert (clean[["goal", "norm", "attacked_branch"]] == "").all(axis=None)
@@ -254,6 +302,7 @@ class TestMetrics:
     ) -> None:
         rows = read_metrics(evaluated_run.metrics)
         chosen = rows[(rows["metric"] == "auroc") & (rows["interval"] == "bootstrap")]
+        chosen = chosen[chosen["group"] == "all"]
         labels = tiny_store.labels[tiny_store.rows("test")]
         for stem, (frame, _) in predictions(evaluated_run):
             if "-val-" in stem:
@@ -294,6 +343,7 @@ class TestMetrics:
         warnings = evaluate(run, store, Evaluation(eps=()))
         rows = read_metrics(run.metrics)
         scored = rows[(rows["split"] == "test") & (rows["metric"] == "auroc")]
+        scored = scored[scored["group"] == "all"]
         nodule = scored[scored["finding"] == "nodule"]
         assert len(nodule) == 4  # two branches, clean and with noise
         assert nodule[["value", "low", "high"]].isna().all(axis=None)
@@ -331,7 +381,8 @@ class TestMetrics:
         assert all(after[name] == time for name, time in before.items() if "pgd" not in name)
         rows = read_metrics(run.metrics)
         pgd = rows[rows["attack"] == "pgd"]
-        pairs = {("clean", "clean"), ("clean", "adv"), ("adv", "clean"), ("adv", "adv")}
+        networks = ("clean", "adv", "mean", "router")
+        pairs = {(one, other) for one in networks for other in networks}
         assert set(zip(pgd["attacked_branch"], pgd["branch"], strict=True)) == pairs
         found = dict(predictions(run))
         end = "pgd-linf-0.00784314-on"
@@ -345,18 +396,32 @@ class TestMetrics:
     ) -> None:
         run = copy_of(evaluated_run)
         evaluate(run, what=Evaluation(matrix=True))
-        stem = "phantom-test-best-clean-pgd-linf-0.00784314-on-adv"
-        other = "phantom-test-best-adv-pgd-linf-0.00784314-on-adv"
-        with np.load(run.adversarial / f"{stem}.npz") as saved:
-            ids, images = saved["image_id"], saved["image"]
-        with np.load(run.adversarial / f"{other}.npz") as saved:
-            np.testing.assert_array_equal(images, saved["image"])
-        network = load_model(run, tiny_store)[0].branch("clean")
-        frame, _ = read_predictions(run.predictions / f"{stem}.csv")
-        kept = frame.set_index("image_id").loc[ids]
-        with torch.no_grad():
-            again = network(torch.from_numpy(images)).numpy()
-        np.testing.assert_allclose(again, logits(kept), rtol=0, atol=1e-5)
+        networks = deployments(load_model(run, tiny_store)[0], "multilabel")
+        cases = job_of(run, tiny_store).cases("test")
+        _, images, labels, keys = next(cases.batches("pgd"))
+        attacked = pgd(
+            *(networks["adv"], images, labels, keys),
+            ball=Ball("linf", EPS),
+            loss=sigmoid_loss,
+            steps=2,
+        )
+        for name, network in networks.items():
+            path = run.predictions / f"phantom-test-best-{name}-pgd-linf-0.00784314-on-adv.csv"
+            with torch.no_grad():
+                clean, moved = network(images), network(attacked)
+            worst = torch.where(labels == 1, clean.minimum(moved), clean.maximum(moved))
+            found = logits(read_predictions(path).frame)
+            np.testing.assert_allclose(found, worst, rtol=0, atol=1e-5)
+
+    def test_only_the_images_of_the_attacked_network_are_kept(
+        self, evaluated_run: RunDir, copy_of: Copy
+    ) -> None:
+        run = copy_of(evaluated_run)
+        evaluate(run, what=Evaluation(matrix=True))
+        assert {path.stem for path in run.adversarial.iterdir()} == {
+            f"phantom-test-best-{name}-pgd-linf-0.00784314-on-{name}"
+            for name in ("clean", "adv", "mean", "router")
+        }
 
     def test_metrics_of_validation_outlive_a_later_evaluation(
         self, evaluated_run: RunDir, copy_of: Copy
@@ -366,7 +431,7 @@ class TestMetrics:
         validated = read_metrics(run.metrics)
         assert {"auroc", "threshold"} <= set(validated.loc[validated["split"] == "val", "metric"])
         evaluate(run)
-        order = ["predictions", "finding", "metric", "interval"]
+        order = ["predictions", "finding", "metric", "interval", "group"]
         pd.testing.assert_frame_equal(
             read_metrics(run.metrics).sort_values(order, ignore_index=True),
             validated.sort_values(order, ignore_index=True),
@@ -411,11 +476,10 @@ class TestOtherStores:
         run = copy_of(evaluated_run)
         evaluate(run, other_store, Evaluation(split="val", eps=()))
         rows = read_metrics(run.metrics)
-        own = rows[(rows["store"] == "phantom") & (rows["metric"] != "threshold")]
-        before = read_metrics(evaluated_run.metrics)
+        order = ["predictions", "finding", "metric", "interval", "group"]
         pd.testing.assert_frame_equal(
-            own.reset_index(drop=True),
-            before[before["metric"] != "threshold"].reset_index(drop=True),
+            rows[rows["store"] == "phantom"].sort_values(order, ignore_index=True),
+            read_metrics(evaluated_run.metrics).sort_values(order, ignore_index=True),
         )
 
     def test_findings_of_other_names_are_matched_and_the_rest_is_named(
@@ -559,6 +623,17 @@ def test_exclusive_classes(
                  & (rows["finding"] == "macro") & (rows["metric"] == "accuracy")]  # fmt: skip
     right = store.labels[store.rows("test")].argmax(1) == direct.argmax(1).numpy()
     assert macro["value"].item() == pytest.approx(right.mean())
+
+
+def cuts_of(run: RunDir, store: Store, branch: str) -> dict[str, float]:
+    """Youden's thresholds of the validation images, as logits."""
+    frame, _ = read_predictions(run.predictions / f"phantom-val-best-{branch}-clean.csv")
+    chosen = choose_thresholds(frame, store.table)
+    return {finding: float(logit(chosen[finding])) for finding in store.findings}
+
+
+def job_of(run: RunDir, store: Store) -> Job:
+    return Job.of(run, store, run.config(), Evaluation())
 
 
 def modified(run: RunDir) -> dict[str, int]:

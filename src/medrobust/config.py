@@ -53,7 +53,8 @@ class Network(Section):
     """The backbone; what is not named here goes in `options` to one's own factory."""
 
     name: str = "resnet50"
-    """`small`, `resnet18`, `resnet34`, `resnet50`, `densenet121`, or `package.module:factory`."""
+    """`small`, `resnet18`, `resnet34`, `resnet50`, `resnet101`, `densenet121`, or
+    `package.module:factory`."""
     width: int | None = Field(None, ge=1)
     """Channels of the first stage; the backbone's own default if not given."""
     stem_stride: int | None = Field(None, ge=1, le=4)
@@ -82,7 +83,7 @@ class AttackSettings(Section):
     """The attack of training, and the ball of everything that follows."""
 
     name: Literal["pgd", "fgsm", "n-fgsm"] = "pgd"
-    """The attack of training; evaluation always uses PGD."""
+    """The attack of training; that of evaluation is `evaluate.suite`."""
     norm: Literal["linf", "l2"] = "linf"
     """`linf`: largest change of a pixel; `l2`: Euclidean length over all pixels."""
     eps: Number = Field(0.005, ge=0)
@@ -163,12 +164,17 @@ class Train(Section):
 class Evaluate(Section):
     """The attacks of evaluation; norm and box are those of training."""
 
+    suite: Literal["fast", "strong", "pgd", "apgd", "fgsm", "square"] = "fast"
+    """`fast`: APGD on the margin, 20 steps; `strong`: the worst of several; or one attack."""
     eps: tuple[Number, ...] | None = None
-    """½, 1 and 2 times the training radius if not given."""
+    """If not given: `fast` 20 radii up to twice the training radius, `strong` once and twice it,
+    others ½, 1 and 2 times."""
     steps: int = Field(20, ge=1)
-    """PGD steps."""
+    """Of a single attack; `fast` and `strong` have budgets of their own."""
     restarts: int = Field(1, ge=1)
-    """PGD restarts; each image keeps the one of highest loss."""
+    """Of a single attack; each image keeps the one of highest loss."""
+    trust_images: int = Field(64, ge=0)
+    """Images on which the checks of trust.csv are made; 0: none are."""
     batch_size: int = Field(256, ge=1)
     """Images at a time, here and in validation; it changes results by rounding only."""
     redraws: int = Field(10_000, ge=100)
@@ -198,14 +204,6 @@ class Config(Section):
         ]:
             check_radius(self.attack.norm, eps, f"{name}.eps")
         return self
-
-    @property
-    def evaluated_eps(self) -> tuple[float, ...]:
-        """The radii of evaluation, ascending, without 0 (which is the clean row)."""
-        given = self.evaluate.eps
-        if given is None:
-            given = tuple(self.attack.eps * factor for factor in (0.5, 1, 2))
-        return tuple(sorted({eps for eps in given if eps > 0}))
 
 
 def check_radius(norm: str, eps: float, name: str) -> None:

@@ -23,7 +23,7 @@ SETTINGS: dict[str, Any] = {
     "network": {"name": "small", "width": 16, "stem_stride": 2},
     "attack": {"name": "pgd", "norm": "linf", "eps": 0.005, "steps": 2},
     "train": {"epochs": 24, "batch_size": 32, "lr": 5e-3, "validation_steps": 3},
-    "evaluate": {"eps": [0.0025, 0.005, 0.01], "steps": 10},
+    "evaluate": {"eps": [0.0025, 0.005, 0.01], "trust_images": 32},
 }
 
 

@@ -1,20 +1,19 @@
-"""`medrobust prepare | train | evaluate | explain | report | demo`."""
+"""`medrobust prepare | train | evaluate | explain | report | demo | …`."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import medrobust
-from medrobust.cli import prepare, prepare_own
-from medrobust.cli.console import console, numbers, warn
+from medrobust.cli import exchange, prepare, prepare_own
+from medrobust.cli.arguments import Checkpoint, Device, OtherStore, Runs, Split, open_runs
+from medrobust.cli.console import console, warn
+from medrobust.cli.evaluate import evaluate
+from medrobust.cli.verify import verify
 from medrobust.errors import MedrobustError
 from medrobust.progress import progress_bars
-
-if TYPE_CHECKING:
-    from medrobust.data.store import Store
-    from medrobust.rundir import RunDir
 
 _INTERRUPTED = 130
 """The exit code Typer gives after Ctrl-C."""
@@ -29,14 +28,11 @@ app = typer.Typer(
 )
 prepare.app.add_typer(prepare_own.app)
 app.add_typer(prepare.app, name="prepare")
-
-Runs = Annotated[list[Path], typer.Argument(help="runs/NAME/SEED, or runs/NAME: all seeds.")]
-OtherStore = Annotated[
-    Path | None, typer.Option("--store", help="Other images than those of the training.")
-]
-Split = Annotated[str, typer.Option(help="train, val or test.")]
-Checkpoint = Annotated[str, typer.Option(help="best, last or epoch-NNNN.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+app.command()(evaluate)
+app.command()(verify)
+app.command(name="import")(exchange.import_)
+app.command()(exchange.export)
+app.command()(exchange.predict)
 
 
 @app.callback(invoke_without_command=True)
@@ -79,53 +75,6 @@ def train(
 
 
 @app.command()
-def evaluate(
-    runs: Runs,
-    store: OtherStore = None,
-    split: Split = "test",
-    checkpoint: Checkpoint = "best",
-    branches: Annotated[
-        str, typer.Option(help="own: each branch attacked itself; matrix: all against all.")
-    ] = "own",
-    eps: Annotated[
-        str | None, typer.Option(help="Radii such as 2/255,4/255; the run's own if not given.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="PGD steps.")] = None,
-    restarts: Annotated[int | None, typer.Option(min=1, help="PGD restarts.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
-    device: Device = "auto",
-) -> None:
-    """Predict clean and attacked images; write predictions and metrics.csv with intervals.
-
-    \b
-    medrobust evaluate runs/pneumoniamnist-dual/0
-    medrobust evaluate runs/pneumoniamnist-* --eps 2/255,4/255,8/255 --steps 50
-    """
-    if branches not in ("own", "matrix"):
-        raise MedrobustError(f"--branches: expected own or matrix, found {branches!r}")
-    radii = numbers(eps, "--eps") if eps else None
-    found, other = _open(runs, store)
-
-    from medrobust.conditions import Evaluation
-    from medrobust.evaluate import evaluate as run_evaluation
-
-    what = Evaluation(
-        split=split,
-        checkpoint=checkpoint,
-        matrix=branches == "matrix",
-        eps=radii,
-        steps=steps,
-        restarts=restarts,
-        batch_size=batch_size,
-        device=device,
-    )
-    for run in found:
-        with progress_bars(console) as bars:
-            warn(run_evaluation(run, other, what, track=bars.start))
-        typer.echo(run.metrics)
-
-
-@app.command()
 def explain(
     runs: Runs,
     store: OtherStore = None,
@@ -139,7 +88,7 @@ def explain(
     \b
     medrobust explain runs/pneumoniamnist-*
     """
-    found, other = _open(runs, store)
+    found, other = open_runs(runs, store)
 
     from medrobust.explain.stage import explain as run_explanation
 
@@ -163,6 +112,9 @@ def report(
     runs: Runs,
     out: Annotated[Path, typer.Option(help="The HTML file to write.")],
     title: Annotated[str | None, typer.Option(help="Its title.")] = None,
+    margin: Annotated[
+        float, typer.Option(help="AUROC by which dual training may be worse than standard.")
+    ] = 0.02,
 ) -> None:
     """One self-contained HTML page that compares any number of runs.
 
@@ -171,7 +123,7 @@ def report(
     """
     from medrobust.report import build_report
 
-    warn(build_report(runs, out, title=title))
+    warn(build_report(runs, out, title=title, margin=margin))
     typer.echo(out)
 
 
@@ -218,13 +170,6 @@ def demo(
 
     with progress_bars(console) as bars:
         typer.echo(run_demo(out, bars, console.print))
-
-
-def _open(runs: list[Path], store: Path | None) -> "tuple[list[RunDir], Store | None]":
-    from medrobust.data.store import open_store
-    from medrobust.rundir import find_runs
-
-    return find_runs(runs), open_store(store) if store else None
 
 
 def _told(error: Exception) -> str:

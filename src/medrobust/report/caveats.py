@@ -7,8 +7,9 @@ import numpy as np
 
 from medrobust.data.store import Store
 from medrobust.report import text
-from medrobust.report.numbers import CLEAN, Arm, Condition, Estimate, Numbers
+from medrobust.report.numbers import Numbers
 from medrobust.report.read import Run
+from medrobust.report.terms import CLEAN, Arm, Condition, Estimate
 
 FEW = 10
 """Positive or negative images below which an interval is called rough."""
@@ -56,6 +57,10 @@ def _about_store(runs: Sequence[Run], store: Store | None, missing: str) -> Iter
 
 def _about_runs(runs: Sequence[Run]) -> Iterator[str]:
     checks: dict[str, Callable[[Run], Any]] = {
+        (
+            "Imported: how the weights were trained is not known, and the settings shown are "
+            "defaults"
+        ): lambda run: run.provenance.get("imported"),
         "Training has not finished (no DONE)": lambda run: not run.finished,
         "Not evaluated yet, run `medrobust evaluate`": lambda run: run.metrics.empty,
         "The code had uncommitted changes, so that its commit does not identify it": (
@@ -122,14 +127,29 @@ def _about_robustness(numbers: Numbers, arm: Arm, run: Run) -> Iterator[str]:
     better = [c for c, e in attacked if e.value > clean.value]
     if better:
         yield (
-            f"{who}: AUROC under {better[0].label} is higher than on clean images; the attack "
+            f"{who}: AUROC under {better[0].phrase} is higher than on clean images; the attack "
             "does not work as it should."
         )
     values = [e.value for _, e in attacked]
     if np.any(np.diff(values) > NOTABLE):
         yield f"{who}: AUROC rises with a larger ε; the attack is not doing its best."
+    yield from _about_strength(numbers, arm, run, who)
     for condition, found in attacked:
         yield from _about_noise(numbers, who, clean, condition, found, arm, run)
+
+
+def _about_strength(numbers: Numbers, arm: Arm, run: Run, who: str) -> Iterator[str]:
+    """The strong attack must not leave more than the one that is swept."""
+    quoted, swept = numbers.training, numbers.swept
+    if quoted is None or swept is None or quoted == swept:
+        return
+    strong, weak = (numbers.get(run, arm.branch, condition) for condition in (quoted, swept))
+    if strong and weak and strong.value > weak.value + NOTABLE:
+        yield (
+            f"{who}: AUROC is higher under {quoted.phrase} ({text.number(strong.value)}) than "
+            f"under the weaker {swept.label} ({text.number(weak.value)}); the attack is not doing "
+            "its best."
+        )
 
 
 def _about_noise(

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medrobust.comparison import paired_comparison
 from medrobust.report import text
-from medrobust.report.numbers import CLEAN, Arm, Condition, Numbers
+from medrobust.report.numbers import Numbers
 from medrobust.report.predicted import Predicted
 from medrobust.report.read import Run
 from medrobust.report.tables import Cell, Group, Row, Table
+from medrobust.report.terms import CLEAN, Arm, Condition, records
+from medrobust.statistics import holm
 
 REDRAWS = 2000
 ORDER = ("standard", "noise", "adversarial", "dual")
@@ -30,6 +33,13 @@ class Difference:
     seeds: tuple[int, int]
     rows: pd.DataFrame
     """One row per finding and `macro`, as `paired_comparison` gives them."""
+    marks: tuple[str, str] = ("", "")
+    """What stands beside the numbers of each model."""
+
+    @property
+    def key(self) -> tuple[Condition, Arm, Arm]:
+        """What is compared."""
+        return self.condition, self.first, self.second
 
     @property
     def macro(self) -> Any:
@@ -49,13 +59,18 @@ def differences(numbers: Numbers, predicted: Predicted, labels: pd.DataFrame) ->
 
 
 def comparison_table(found: Sequence[Difference]) -> Table:
-    """Macro AUROC differences with interval and p."""
+    """Macro AUROC differences with interval and p, also corrected for all of them."""
+    corrected = holm(np.array([d.macro.p_bootstrap for d in found]))
+    adjusted = {d.key: float(p) for d, p in zip(found, corrected, strict=True)}
     return Table(
         f"Paired differences of the macro AUROC, first model minus second, on the same images; "
-        f"patients are redrawn {REDRAWS:,} times. {text.plural(len(found), 'comparison')}, p not "
-        "corrected for their number.",
-        ["First − second", "First", "Second", "Difference", "p"],
-        [Group(head, [_row(d) for d in part]) for head, part in _by_condition(found)],
+        f"patients are redrawn {REDRAWS:,} times. p (Holm) is corrected for the "
+        f"number of comparisons ({len(found)}).",
+        ["First − second", "First", "Second", "Difference", "p", "p (Holm)"],
+        [
+            Group(head, [_row(d, adjusted[d.key]) for d in part])
+            for head, part in _by_condition(found)
+        ],
     )
 
 
@@ -64,13 +79,17 @@ def finding_comparison_table(found: Sequence[Difference]) -> Table:
     groups = [
         Group(
             f"{d.first.label} − {d.second.label}, {d.condition.label}",
-            [_finding_row(row) for row in d.rows.itertuples() if row.finding != "macro"],
+            _finding_rows(d),
         )
         for d in found
     ]
     return Table(
-        "Paired AUROC differences per finding.",
-        ["Finding", "First", "Second", "Difference", "p (bootstrap)", "p (DeLong)"],
+        "Paired AUROC differences per finding. The last p is corrected for the number of findings "
+        "of the comparison (Holm).",
+        [
+            *("Finding", "First", "Second", "Difference", "p (bootstrap)", "p (DeLong)"),
+            "p (DeLong, Holm)",
+        ],
         groups,
     )
 
@@ -78,8 +97,11 @@ def finding_comparison_table(found: Sequence[Difference]) -> Table:
 def sentence(found: Difference) -> str:
     """What the interval allows to say, in one sentence."""
     macro = found.macro
-    where = f"Under {found.condition.label}" if found.condition.attack else "On clean images"
-    first, second = found.first.phrase, found.second.phrase
+    where = f"Under {found.condition.phrase}" if found.condition.attack else "On clean images"
+    first, second = (
+        arm.phrase + (f" ({mark})" if mark else "")
+        for arm, mark in zip((found.first, found.second), found.marks, strict=True)
+    )
     if macro.low > 0 or macro.high < 0:
         word = "better" if macro.low > 0 else "worse"
         low, high = sorted((abs(macro.low), abs(macro.high)))
@@ -109,7 +131,7 @@ def _difference(
     first: Arm,
     second: Arm,
 ) -> Difference | None:
-    runs = _same_seed(numbers.runs_of(first), numbers.runs_of(second))
+    runs = same_seed(numbers.runs_of(first), numbers.runs_of(second))
     frames = [
         predicted.frame(run, arm.branch, condition)
         for run, arm in zip(runs, (first, second), strict=True)
@@ -117,10 +139,15 @@ def _difference(
     if frames[0] is None or frames[1] is None:
         return None
     rows = paired_comparison(frames[0], frames[1], labels, REDRAWS)
-    return Difference(condition, first, second, (runs[0].seed, runs[1].seed), rows)
+    marks = (
+        numbers.mark(runs[0], first.branch, condition),
+        numbers.mark(runs[1], second.branch, condition),
+    )
+    return Difference(condition, first, second, (runs[0].seed, runs[1].seed), rows, marks)
 
 
-def _same_seed(first: Sequence[Run], second: Sequence[Run]) -> tuple[Run, Run]:
+def same_seed(first: Sequence[Run], second: Sequence[Run]) -> tuple[Run, Run]:
+    """The first run of each model, of the same seed where there is one."""
     by_seed = {run.seed: run for run in second}
     for run in first:
         if run.seed in by_seed:
@@ -134,22 +161,28 @@ def _by_condition(found: Sequence[Difference]) -> Iterator[tuple[str, list[Diffe
         yield label, [d for d in found if d.condition == condition]
 
 
-def _row(found: Difference) -> Row:
+def _row(found: Difference, corrected: float) -> Row:
     a, b = found.seeds
     note = f"seed {a}" if a == b else f"seeds {a} and {b}"
-    cells = [*_values(found.macro), Cell(text.p_value(found.macro.p_bootstrap))]
+    p_values = [Cell(text.p_value(p)) for p in (found.macro.p_bootstrap, corrected)]
+    cells = [*_values(found.macro, found.marks), *p_values]
     return Row(f"{found.first.label} − {found.second.label}", cells, note=note)
 
 
-def _finding_row(row: Any) -> Row:
-    p_values = [Cell(text.p_value(p)) for p in (row.p_bootstrap, row.p_delong)]
-    return Row(row.finding, [*_values(row), *p_values])
+def _finding_rows(found: Difference) -> list[Row]:
+    part = found.rows[found.rows["finding"] != "macro"]
+    corrected = holm(part["p_delong"].to_numpy(float))
+    rows = []
+    for row, adjusted in zip(records(part), corrected, strict=True):
+        p_values = [Cell(text.p_value(p)) for p in (row.p_bootstrap, row.p_delong, adjusted)]
+        rows.append(Row(row.finding, [*_values(row, found.marks), *p_values]))
+    return rows
 
 
-def _values(row: Any) -> list[Cell]:
+def _values(row: Any, marks: tuple[str, str]) -> list[Cell]:
     return [
-        Cell(text.number(row.auroc_a)),
-        Cell(text.number(row.auroc_b)),
+        Cell(text.number(row.auroc_a), mark=marks[0]),
+        Cell(text.number(row.auroc_b), mark=marks[1]),
         Cell(text.signed(row.difference), text.signed_interval(row.low, row.high)),
     ]
 

@@ -9,9 +9,10 @@ import pandas as pd
 from medrobust.predictions import LOGIT, labels_of
 from medrobust.report import figures, pictures, text
 from medrobust.report.figures import Line, Style
-from medrobust.report.numbers import CLEAN, Arm, Condition, Estimate, Numbers
+from medrobust.report.numbers import Numbers
 from medrobust.report.predicted import Predicted
 from medrobust.report.read import Run
+from medrobust.report.terms import CLEAN, Arm, Condition, Estimate, attack_name
 from medrobust.statistics import RocCurve, roc_curve
 
 GRID = np.linspace(0, 1, 201)
@@ -39,22 +40,35 @@ def roc_figures(
 
 
 def sweep_figure(numbers: Numbers, looks: dict[Arm, Style]) -> Figure | None:
-    """Macro AUROC against the radius of PGD; None without an attack."""
+    """Macro AUROC against the radius of the swept attack; None without one."""
     if not numbers.sweep:
         return None
+    swept = [CLEAN, *numbers.sweep]
     lines, words = [], []
     for arm in numbers.arms:
         for position, run in enumerate(numbers.runs_of(arm)):
-            line = _sweep_line(numbers, arm, run, looks[arm], faint=position > 0)
+            line = _sweep_line(numbers, arm, run, looks[arm], swept, faint=position > 0)
             lines.append(line)
             if not line.faint:
                 values = ", ".join(text.number(y, 2) for y in line.y)
                 words.append(f"{arm.label}: {values}")
+                lines.append(
+                    _sweep_line(numbers, arm, run, looks[arm], strong(numbers), points=True)
+                )
     radii = ", ".join(text.epsilon(c.eps, c.norm) for c in numbers.sweep)
+    name = attack_name(numbers.sweep[0].attack)
     drawn = figures.sweep(
-        "Macro AUROC under PGD", lines, grey_levels=numbers.sweep[0].norm in ("", "linf")
+        f"Macro AUROC under {numbers.sweep[0].article}{name}",
+        [line for line in lines if line.x.size],
+        grey_levels=numbers.sweep[0].norm in ("", "linf"),
+        across=numbers.sweep[0].axis,
     )
-    return _figure(drawn, f"Macro AUROC at ε = 0, {radii}. {'; '.join(words)}.")
+    return as_figure(drawn, f"Macro AUROC at ε = 0, {radii}. {'; '.join(words)}.")
+
+
+def strong(numbers: Numbers) -> list[Condition]:
+    """The strong attack's radii, where another attack was swept."""
+    return [c for c in numbers.shown if c.attack == "strong" and c not in numbers.sweep]
 
 
 def learning_figures(runs: Sequence[Run], looks: dict[Arm, Style]) -> list[Figure]:
@@ -65,7 +79,7 @@ def learning_figures(runs: Sequence[Run], looks: dict[Arm, Style]) -> list[Figur
             branches = {a.branch: s for a, s in looks.items() if a.name == run.name}
             chosen = f"; epoch {run.selected.epoch} was selected" if run.selected else ""
             words = f"Loss and validation AUROC of {run.label}, {len(run.epochs)} epochs{chosen}."
-            drawn.append(_figure(figures.learning(run.label, run.epochs, branches), words))
+            drawn.append(as_figure(figures.learning(run.label, run.epochs, branches), words))
     return drawn
 
 
@@ -106,9 +120,9 @@ def _roc_figure(
             words.append(_in_words(arm, run, numbers.get(run, arm.branch, condition, finding)))
             seen.add(arm)
     name = "Macro average" if finding == "macro" else finding
-    title = f"{name}\n{'Clean' if condition == CLEAN else condition.label}"
+    title = f"{name}\n{condition.heading}"
     values = "; ".join(words) or "not scorable"
-    return _figure(
+    return as_figure(
         figures.roc(title, lines), f"ROC of {name} on {condition.label}. AUROC: {values}."
     )
 
@@ -132,15 +146,25 @@ def _in_words(arm: Arm, run: Run, found: Estimate | None) -> str:
     return f"{arm.label}, seed {run.seed} {text.number(found.value if found else None, 2)}"
 
 
-def _sweep_line(numbers: Numbers, arm: Arm, run: Run, look: Style, faint: bool) -> Line:
-    conditions = [CLEAN, *numbers.sweep]
+def _sweep_line(
+    numbers: Numbers,
+    arm: Arm,
+    run: Run,
+    look: Style,
+    conditions: Sequence[Condition],
+    faint: bool = False,
+    points: bool = False,
+) -> Line:
     found = [numbers.get(run, arm.branch, c) or Estimate(np.nan) for c in conditions]
     x = np.array([c.eps for c in conditions])
     y, low, high = (
         np.array([getattr(e, part) for e in found]) for part in ("value", "low", "high")
     )
-    return Line(x, y, look, None if faint else low, None if faint else high, faint)
+    known = np.isfinite(y)
+    x, y, low, high = x[known], y[known], low[known], high[known]
+    return Line(x, y, look, None if faint else low, None if faint else high, faint, not points)
 
 
-def _figure(svg: bytes, alt: str) -> Figure:
+def as_figure(svg: bytes, alt: str) -> Figure:
+    """A drawing and the words that stand for it."""
     return Figure(pictures.data_uri(svg, "image/svg+xml"), alt)

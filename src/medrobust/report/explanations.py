@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from medrobust.report import text
 from medrobust.report.figures import Style
-from medrobust.report.numbers import Arm, Estimate, Evaluation, Numbers
+from medrobust.report.numbers import Numbers
 from medrobust.report.read import Run
 from medrobust.report.tables import Cell, Group, Row, Table, estimate
+from medrobust.report.terms import Arm, Estimate, Evaluation
 from medrobust.statistics import bootstrap_interval, weighted_mean
 
 BASELINES = {

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from medrobust.report.numbers import Arm
 from medrobust.report.read import Epoch
+from medrobust.report.terms import Arm
 
 Curve = NDArray[np.float64]
 Dash = str | tuple[int, tuple[int, ...]]
@@ -30,6 +30,8 @@ SPARE_COLOURS = ("#E69F00", "#56B4E9", "#000000", "#8C6D1F", "#5A4FCF")
 SPARE_DASHES = ("-", "--", "-.", ":")
 SPARE_MARKERS = ("P", "X", "<", ">", "*")
 INK, FAINT = "#333333", "#9a9a9a"
+MANY = 12
+"""Points on a line from which marks are small."""
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # names are anybody's, and may have a $ in them
@@ -82,6 +84,10 @@ class Line:
     high: Curve | None = None
     faint: bool = False
     """For further seeds of a model that is drawn already."""
+    joined: bool = True
+    """Whether points are joined; else they are open marks with their intervals."""
+    hollow: bool = False
+    """Dashed with open marks, for what is drawn beside the same line in full."""
 
 
 def styles(arms: Sequence[Arm]) -> dict[Arm, Style]:
@@ -108,7 +114,7 @@ def roc(title: str, lines: Sequence[Line]) -> bytes:
     figure, axes = canvas(2.75, 2.85)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8)
     for line in lines:
-        _draw(axes, line)
+        draw(axes, line)
     ticks = [0, 0.25, 0.5, 0.75, 1]
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=ticks, yticks=ticks, aspect="equal")
     axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
@@ -117,7 +123,9 @@ def roc(title: str, lines: Sequence[Line]) -> bytes:
 
 
 @mpl.rc_context(SETTINGS)
-def sweep(title: str, lines: Sequence[Line], grey_levels: bool) -> bytes:
+def sweep(
+    title: str, lines: Sequence[Line], grey_levels: bool, across: str = "ε (images in [0, 1])"
+) -> bytes:
     """AUROC against the attack's radius, chance at 0.5; a second axis in grey levels of 255."""
     figure, axes = canvas(5.4, 3.5)
     axes.axhline(0.5, color=FAINT, linewidth=0.8)
@@ -132,9 +140,9 @@ def sweep(title: str, lines: Sequence[Line], grey_levels: bool) -> bytes:
         transform=axes.get_yaxis_transform(),
     )
     for line in lines:
-        _draw(axes, line, marker=True)
+        draw(axes, line, marker=True)
     lowest = min((float(np.nanmin(line.y)) for line in lines if line.y.size), default=0)
-    axes.set(xlabel="ε (images in [0, 1])", ylabel="AUROC", ylim=(min(0.4, lowest) - 0.03, 1.01))
+    axes.set(xlabel=across, ylabel="AUROC", ylim=(min(0.4, lowest) - 0.03, 1.01))
     axes.set_title(title)
     if grey_levels:
         second = axes.secondary_xaxis("top", functions=(_to_levels, _from_levels))
@@ -200,20 +208,41 @@ def _validation(
     )
 
 
-def _draw(axes: Axes, line: Line, marker: bool = False) -> None:
+def draw(axes: Axes, line: Line, marker: bool = False) -> None:
+    """One curve with its band, in its model's style."""
     look = line.style
+    if not line.joined:
+        _draw_points(axes, line)
+        return
     axes.plot(
         line.x,
         line.y,
         color=look.colour,
-        linestyle=look.dash,
+        linestyle="--" if line.hollow else look.dash,
         linewidth=0.8 if line.faint else 1.6,
         alpha=0.55 if line.faint else 1,
         marker=look.marker if marker and not line.faint else None,
-        markersize=4.5,
+        markersize=4.5 if line.x.size < MANY else 3.2,
+        markerfacecolor="white" if line.hollow else look.colour,
     )
     if line.low is not None and line.high is not None:
         axes.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.13, linewidth=0)
+
+
+def _draw_points(axes: Axes, line: Line) -> None:
+    look = line.style
+    if line.low is not None and line.high is not None:
+        axes.vlines(line.x, line.low, line.high, color=look.colour, linewidth=1)
+    axes.plot(
+        line.x,
+        line.y,
+        color=look.colour,
+        linestyle="none",
+        marker=look.marker,
+        markersize=7.5,
+        markerfacecolor="white",
+        markeredgewidth=1.6,
+    )
 
 
 def _to_levels(eps: Any) -> Any:

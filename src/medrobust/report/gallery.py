@@ -13,9 +13,10 @@ from medrobust.files import file_name
 from medrobust.report import pictures, text
 from medrobust.report.card import image, positives
 from medrobust.report.figures import Style
-from medrobust.report.numbers import CLEAN, Arm, Condition, Numbers
+from medrobust.report.numbers import Numbers
 from medrobust.report.predicted import Predicted
 from medrobust.report.read import Run
+from medrobust.report.terms import CLEAN, Arm, Condition
 
 Images = Mapping[str, NDArray[np.float32]]
 """Arrays by image id."""
@@ -64,7 +65,8 @@ class Gallery:
     cases: Mapping[str, Sequence[Case]]
     gain: int
     """How many times larger than it is the perturbation is drawn."""
-    epsilon: str
+    attack: str
+    """`PGD, ε = 4/255`."""
     seeds: str
     shrunk: str
     """The shown size where pictures are smaller than the store's; else empty."""
@@ -109,13 +111,13 @@ def gallery(
     native = max(store.info.size[-2:])
     count = sum(map(len, rows.values())) * (1 + 3 * len(shown))
     side = min(native, int((PIXELS / count) ** 0.5))
-    condition = numbers.training or CLEAN
+    condition = _pictured(numbers)
     gain = max(1, int(0.5 / condition.eps)) if condition.eps else 1
     scene = _Scene(store, predicted, condition, shown, side, gain)
     return Gallery(
         {finding: [_case(scene, row, finding) for row in found] for finding, found in rows.items()},
         gain,
-        text.epsilon(condition.eps, condition.norm),
+        condition.phrase,
         _seeds(dict.fromkeys(one.run for one in shown)),
         f"{side} of {native} pixels" if side < native else "",
         len(store.info.size) == 3,
@@ -132,11 +134,25 @@ def _seeds(runs: Iterable[Run]) -> str:
     return text.enumeration(parts)
 
 
+def _pictured(numbers: Numbers) -> Condition:
+    """The attack to show: the one that is quoted, if any model's attacked images are there."""
+    for condition in filter(None, (numbers.training, numbers.swept)):
+        stems = (
+            (r, numbers.stem(r, a.branch, condition))
+            for a in numbers.arms
+            for r in numbers.runs_of(a)
+        )
+        if any((run.path / "adversarial" / f"{stem}.npz").is_file() for run, stem in stems):
+            return condition
+    return numbers.training or CLEAN
+
+
 def _load(numbers: Numbers, arm: Arm, style: Style, store: Store) -> _Shown:
     run = numbers.runs_of(arm)[0]
     folder = run.path / "explain" / "maps" / numbers.evaluation.store / arm.branch / METHOD
     maps = {f: _read(folder / f"{file_name(f)}.npz", "map") for f in store.findings}
-    stem = numbers.stem(run, arm.branch, numbers.training) if numbers.training else ""
+    condition = _pictured(numbers)
+    stem = numbers.stem(run, arm.branch, condition)
     attacked = _read(run.path / "adversarial" / f"{stem}.npz", "image")
     return _Shown(arm, run, style, {f: m for f, m in maps.items() if m}, attacked)
 

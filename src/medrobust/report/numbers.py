@@ -9,79 +9,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medrobust.report import flags
 from medrobust.report.read import Run
-from medrobust.report.text import branch_name, epsilon
+from medrobust.report.terms import (
+    CLEAN,
+    COMBINED,
+    NOISE,
+    SUITES,
+    Arm,
+    Condition,
+    Estimate,
+    Evaluation,
+    condition_of,
+    estimate_of,
+    records,
+)
 
-NOISE = "noise-control"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval; `value` is NaN where it cannot be scored."""
-
-    value: float
-    low: float = np.nan
-    high: float = np.nan
-    n: float = np.nan
-    n_positive: float = np.nan
-    predictions: str = ""
-
-    @property
-    def scorable(self) -> bool:
-        """Whether there is a number at all."""
-        return bool(np.isfinite(self.value))
-
-
-@dataclass(frozen=True, order=True)
-class Condition:
-    """What was done to the images before the network saw them."""
-
-    attack: str = ""
-    norm: str = ""
-    eps: float = 0.0
-    goal: str = ""
-
-    @property
-    def label(self) -> str:
-        """`clean images`, `PGD, ε = 4/255`."""
-        if not self.attack:
-            return "clean images"
-        if self.attack.startswith("corruption:"):
-            return f"{self.attack.removeprefix('corruption:')}, severity {self.eps:g}"
-        goal = f" ({self.goal})" if self.goal not in ("", "total") else ""
-        return f"{attack_name(self.attack)}{goal}, ε = {epsilon(self.eps, self.norm)}"
-
-
-CLEAN = Condition()
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A model as it would be deployed: a named recipe and one of its branches."""
-
-    name: str
-    branch: str
-    regime: str
-
-    @property
-    def label(self) -> str:
-        """`dual · clean branch`, or the name alone where there is one branch."""
-        return " · ".join(filter(None, (self.name, branch_name(self.branch))))
-
-    @property
-    def phrase(self) -> str:
-        """`the clean branch of dual`, or the name alone."""
-        branch = branch_name(self.branch)
-        return f"the {branch} of {self.name}" if branch else self.name
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The images that numbers were measured on, and the checkpoint that was measured."""
-
-    store: str
-    split: str = "test"
-    checkpoint: str = "best"
+MOST_RADII = 4
+"""Of the sweep, in tables; of more, those next to half, once and twice the training radius."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +39,8 @@ class Numbers:
 
     def __post_init__(self) -> None:
         for run in self.runs:
-            for row in own_rows(run, self.evaluation).itertuples(index=False):
-                self._found[(run, *_key(row))] = _estimate(row)
+            for row in records(own_rows(run, self.evaluation)):
+                self._found[(run, *_key(row))] = estimate_of(row, self.verdict(run, row.branch))
 
     def get(
         self,
@@ -112,8 +57,36 @@ class Numbers:
 
     def stem(self, run: Run, branch: str, condition: Condition = CLEAN) -> str:
         """The name of the file of predictions that these numbers rest on; empty without any."""
-        names = (e.predictions for k, e in self._found.items() if k[:3] == (run, branch, condition))
-        return next(names, "")
+        return self._stems.get((run, branch, condition), "")
+
+    def verdict(self, run: Run, branch: str) -> str:
+        """Of the checks of the attacks on it: `flag`, `pass` or `not checked`."""
+        return self._verdicts[run].get(branch, flags.NOT_CHECKED)
+
+    def mark(self, run: Run, branch: str, condition: Condition) -> str:
+        """What stands beside a robust number that a check speaks against; else empty."""
+        flagged = condition.robust and self.verdict(run, branch) == flags.FLAG
+        return flags.MARK if flagged else ""
+
+    def metrics(self) -> set[str]:
+        """The names of all metrics that there are numbers of."""
+        return {key[4] for key in self._found}
+
+    def note(self, run: Run, branch: str) -> str:
+        """What a row of robust numbers says below its name: the seed, and what was not checked."""
+        known = self.verdict(run, branch) != flags.NOT_CHECKED or not self.attacks
+        return f"seed {run.seed}" + ("" if known else ", attack not checked")
+
+    @cached_property
+    def _stems(self) -> dict[tuple[Any, ...], str]:
+        stems: dict[tuple[Any, ...], str] = {}
+        for key, found in self._found.items():
+            stems.setdefault(key[:3], found.predictions)
+        return stems
+
+    @cached_property
+    def _verdicts(self) -> dict[Run, dict[str, str]]:
+        return {run: flags.verdicts(flags.rows_of(run.trust, self.evaluation)) for run in self.runs}
 
     @cached_property
     def arms(self) -> list[Arm]:
@@ -132,13 +105,36 @@ class Numbers:
         return sorted({k[2] for k in self._found})
 
     @cached_property
+    def attacks(self) -> dict[Condition, int]:
+        """Every attack on the whole image's labels, with the number of models it was made on."""
+        measured = {k[:3] for k in self._found if k[2].robust and not k[2].saved}
+        return Counter(condition for _, _, condition in measured)
+
+    @cached_property
     def sweep(self) -> list[Condition]:
-        """The PGD radii in rising order (one norm and goal: the most frequent)."""
-        pgd = [k[2] for k in self._found if k[2].attack == "pgd"]
-        if not pgd:
-            return []
-        (norm, goal), _ = Counter((c.norm, c.goal) for c in pgd).most_common(1)[0]
-        return sorted({c for c in pgd if (c.norm, c.goal) == (norm, goal)})
+        """The radii of one attack, rising: the attack of most models, then of most radii."""
+        families: dict[tuple[str, str, str], list[Condition]] = {}
+        for condition in sorted(self.attacks):
+            family = (condition.attack, condition.norm, condition.goal)
+            families.setdefault(family, []).append(condition)
+
+        def worth(radii: list[Condition]) -> tuple[int, int, bool, int]:
+            models = max(self.attacks[condition] for condition in radii)
+            usual = radii[0].goal in ("", "total")
+            return models, len(radii), usual, -SUITES.index(radii[0].attack)
+
+        return max(families.values(), key=worth, default=[])
+
+    @cached_property
+    def shown(self) -> list[Condition]:
+        """What tables have columns for: clean, noise, few radii of the sweep, the strong attack."""
+        noise = self.noise_at(self.training) if self.training else None
+        radii, strong = self.sweep, [c for c in self.attacks if c.attack == "strong"]
+        if self.training and len(radii) > MOST_RADII:
+            wanted = [factor * self.training.eps for factor in (0.5, 1, 2)]
+            radii = sorted({min(radii, key=lambda c: abs(c.eps - w)) for w in wanted})
+        usual = sorted(c for c in strong if c.goal == radii[0].goal and c not in radii)
+        return [CLEAN, *([noise] if noise else []), *radii, *usual]
 
     @cached_property
     def noise(self) -> list[Condition]:
@@ -147,7 +143,20 @@ class Numbers:
 
     @cached_property
     def training(self) -> Condition | None:
-        """The PGD radius that the adversarial regimes trained with, else the middle one."""
+        """The attack to quote: the strongest at the training radius that most models have."""
+        swept = self.swept
+        if swept is None:
+            return None
+        at_radius = [
+            c
+            for c in self.attacks
+            if (c.norm, c.goal) == (swept.norm, swept.goal) and _same(c.eps, swept.eps)
+        ]
+        return max(at_radius, key=lambda c: (self.attacks[c], -SUITES.index(c.attack)))
+
+    @cached_property
+    def swept(self) -> Condition | None:
+        """The sweep at the radius that the adversarial regimes trained with, else the middle."""
         radii = Counter(
             float(run.config["attack"]["eps"])
             for run in sorted(self.runs, key=lambda r: r.regime == "standard")
@@ -157,7 +166,7 @@ class Numbers:
             return None
         for eps, _ in radii.most_common():
             for condition in self.sweep:
-                if np.isclose(condition.eps, eps, rtol=1e-3):
+                if _same(condition.eps, eps):
                     return condition
         return self.sweep[len(self.sweep) // 2]
 
@@ -169,12 +178,13 @@ class Numbers:
 
     def noise_at(self, condition: Condition) -> Condition | None:
         """The noise control of the same radius as an attack."""
-        return next((c for c in self.noise if np.isclose(c.eps, condition.eps, rtol=1e-3)), None)
+        return next((c for c in self.noise if _same(c.eps, condition.eps)), None)
 
 
 def arms_of(runs: Sequence[Run]) -> list[Arm]:
     """Every model and branch, in the order of the runs."""
-    return list(dict.fromkeys(Arm(r.name, b, r.regime) for r in runs for b in r.branches))
+    branches = ((run, b) for run in runs for b in run.branches if b not in COMBINED)
+    return list(dict.fromkeys(Arm(run.name, b, run.regime) for run, b in branches))
 
 
 def evaluations(runs: Sequence[Run]) -> list[Evaluation]:
@@ -190,27 +200,26 @@ def evaluations(runs: Sequence[Run]) -> list[Evaluation]:
 
 
 def own_rows(run: Run, evaluation: Evaluation) -> pd.DataFrame:
-    """The run's rows of one evaluation, all patients, no attack through a foreign branch."""
+    """The run's rows of one evaluation, no attack through a foreign branch."""
+    table = rows_of(run, evaluation)
+    foreign = ~table["attacked_branch"].isin([""]) & (table["attacked_branch"] != table["branch"])
+    return table[~foreign]
+
+
+def rows_of(run: Run, evaluation: Evaluation) -> pd.DataFrame:
+    """The run's rows of one evaluation, whichever branch was attacked."""
     table = run.metrics
     return table[
         (table["store"] == evaluation.store)
         & (table["split"] == evaluation.split)
         & (table["checkpoint"] == evaluation.checkpoint)
-        & (table["group"].isin(["", "all"]))
-        & ((table["attacked_branch"] == table["branch"]) | (table["attacked_branch"] == ""))
+        & (table["group"].replace("", "all") == evaluation.group)
     ]
 
 
-def attack_name(attack: str) -> str:
-    """`PGD`, `noise control`."""
-    shorts = {"pgd", "fgsm", "apgd"}
-    return attack.upper() if attack in shorts else attack.replace("-", " ")
-
-
 def _key(row: Any) -> tuple[str, Condition, str, str, str]:
-    condition = Condition(row.attack, row.norm, round(float(row.eps), 9), row.goal)
-    return (row.branch, condition, row.finding, row.metric, row.interval)
+    return (row.branch, condition_of(row), row.finding, row.metric, row.interval)
 
 
-def _estimate(row: Any) -> Estimate:
-    return Estimate(row.value, row.low, row.high, row.n, row.n_positive, row.predictions)
+def _same(first: float, second: float) -> bool:
+    return bool(np.isclose(first, second, rtol=1e-3))

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from medrobust.predictions import Predictions, read_predictions
-from medrobust.report.numbers import Condition, Numbers
+from medrobust.report.numbers import Numbers
 from medrobust.report.read import Run
+from medrobust.report.terms import Condition
 
 
 @dataclass(frozen=True)

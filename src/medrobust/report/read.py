@@ -14,6 +14,7 @@ from safetensors import safe_open
 from medrobust.errors import MedrobustError
 from medrobust.metrics import COLUMNS, read_metrics
 from medrobust.rundir import find_runs
+from medrobust.trust_table import TRUST_COLUMNS, read_trust
 
 SCORE_COLUMNS = [*("store", "split", "branch", "method", "finding", "image_id", "score", "value")]
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "input_mean", "input_spread")
@@ -45,6 +46,8 @@ class Run:
     """`metrics.csv`; no rows where the run has not been evaluated."""
     scores: pd.DataFrame
     """`explain/scores.csv`; no rows where the run has not been explained."""
+    trust: pd.DataFrame
+    """`trust.csv`; no rows where the attacks have not been checked."""
     finished: bool
 
     @property
@@ -99,6 +102,7 @@ def read_run(folder: Path) -> Run:
         epochs=_read_log(folder / "log.jsonl"),
         metrics=_read_metrics(folder / "metrics.csv"),
         scores=_read_scores(folder / "explain" / "scores.csv"),
+        trust=_read_trust(folder / "trust.csv"),
         finished=(folder / "DONE").exists(),
     )
 
@@ -164,6 +168,10 @@ def _epoch(line: Mapping[str, Any]) -> Epoch:
 
 def _read_metrics(file: Path) -> pd.DataFrame:
     return read_metrics(file) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _read_trust(file: Path) -> pd.DataFrame:
+    return read_trust(file) if file.is_file() else pd.DataFrame(columns=list(TRUST_COLUMNS))
 
 
 def _read_scores(file: Path) -> pd.DataFrame:

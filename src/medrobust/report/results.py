@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from medrobust.report import text
 from medrobust.report.figures import Style
-from medrobust.report.numbers import CLEAN, Arm, Condition, Estimate, Numbers
+from medrobust.report.numbers import Numbers
 from medrobust.report.read import Run
-from medrobust.report.tables import Cell, Group, Row, Table, estimate
+from medrobust.report.tables import Cell, Group, Row, Table, estimate, mark_of
+from medrobust.report.terms import CLEAN, Arm, Condition, Estimate
 from medrobust.statistics import across_seeds
 
 OTHER_METRICS = {
@@ -20,15 +21,9 @@ OTHER_METRICS = {
 }
 
 
-def main_conditions(numbers: Numbers) -> list[Condition]:
-    """Clean, the noise control at the training radius, then PGD at every radius."""
-    noise = numbers.noise_at(numbers.training) if numbers.training else None
-    return [CLEAN, *([noise] if noise else []), *numbers.sweep]
-
-
 def auroc_table(numbers: Numbers, looks: dict[Arm, Style]) -> Table:
     """Macro AUROC: a row per run and branch, a column per condition."""
-    conditions = main_conditions(numbers)
+    conditions = numbers.shown
     groups = [
         Group(
             "",
@@ -36,7 +31,7 @@ def auroc_table(numbers: Numbers, looks: dict[Arm, Style]) -> Table:
                 Row(
                     arm.label,
                     [estimate(numbers.get(run, arm.branch, c)) for c in conditions],
-                    note=f"seed {run.seed}",
+                    note=numbers.note(run, arm.branch),
                     style=looks[arm],
                 )
                 for run in numbers.runs_of(arm)
@@ -47,14 +42,14 @@ def auroc_table(numbers: Numbers, looks: dict[Arm, Style]) -> Table:
     return Table(
         "Macro AUROC with 95 % bootstrap interval. Every attack goes through the branch that is "
         "scored.",
-        ["Model and branch", *(_heading(c) for c in conditions)],
+        ["Model and branch", *(c.heading for c in conditions)],
         groups,
     )
 
 
 def seeds_table(numbers: Numbers, looks: dict[Arm, Style]) -> Table | None:
     """Mean ± SD over seeds of the macro AUROC; None where every model has one seed."""
-    conditions = main_conditions(numbers)
+    conditions = numbers.shown
     rows = []
     for arm in numbers.arms:
         runs = numbers.runs_of(arm)
@@ -66,7 +61,7 @@ def seeds_table(numbers: Numbers, looks: dict[Arm, Style]) -> Table | None:
     return Table(
         "Macro AUROC over seeds: mean ± standard deviation of whole trainings on the same test "
         "images. It says how much training varies, the intervals above how much patients do.",
-        ["Model and branch", *(_heading(c) for c in conditions)],
+        ["Model and branch", *(c.heading for c in conditions)],
         [Group("", rows)],
     )
 
@@ -76,7 +71,7 @@ def finding_table(numbers: Numbers, looks: dict[Arm, Style]) -> Table:
     conditions = [CLEAN, *([numbers.training] if numbers.training else [])]
     columns = ["Finding and model"]
     for condition in conditions:
-        columns += [_heading(condition), "DeLong interval"]
+        columns += [condition.heading, "DeLong interval"]
     groups = [
         Group(
             finding, _finding_rows(numbers, looks, finding, conditions), _support(numbers, finding)
@@ -99,17 +94,18 @@ def other_tables(numbers: Numbers) -> list[Table]:
 
 def every_condition_table(numbers: Numbers, looks: dict[Arm, Style]) -> Table | None:
     """Macro AUROC under the conditions that the main table leaves out."""
-    rest = [c for c in numbers.conditions if c not in main_conditions(numbers)]
+    apart = {*numbers.shown, *(c for c in numbers.conditions if c.corruption or c.saved)}
+    rest = [c for c in numbers.conditions if c not in apart]
     if not rest:
         return None
     groups = [
         Group(
-            condition.label,
+            condition.heading,
             [
                 Row(
                     arm.label,
                     [estimate(numbers.get(run, arm.branch, condition))],
-                    note=f"seed {run.seed}",
+                    note=numbers.note(run, arm.branch),
                     style=looks[arm],
                 )
                 for arm in numbers.arms
@@ -131,7 +127,7 @@ def _finding_rows(
         Row(
             arm.label,
             _finding_cells(numbers, run, arm, finding, conditions),
-            note=f"seed {run.seed}",
+            note=numbers.note(run, arm.branch),
             style=looks[arm],
         )
         for arm in numbers.arms
@@ -193,8 +189,6 @@ def _over_seeds(found: Sequence[Estimate | None]) -> Cell:
     summary = across_seeds([e.value for e in found if e is not None])
     if summary.n < 2:
         return Cell(text.DASH)
-    return Cell(f"{text.number(summary.mean)} ± {text.number(summary.standard_deviation)}")
-
-
-def _heading(condition: Condition) -> str:
-    return "Clean" if condition == CLEAN else condition.label[0].upper() + condition.label[1:]
+    marks = [mark_of(e) for e in found if e is not None]
+    shown = f"{text.number(summary.mean)} ± {text.number(summary.standard_deviation)}"
+    return Cell(shown, mark=max(marks))

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from medrobust.report import text
+from medrobust.report.noninferiority import MARGIN
 from medrobust.report.read import Run, count_parameters
 from medrobust.report.tables import Cell, Group, Row, Table
 
@@ -47,15 +48,16 @@ def settings(runs: Sequence[Run]) -> list[Settings]:
     return [Settings(run.label, _yaml(run.config)) for run in runs]
 
 
-def commands(runs: Sequence[Run]) -> list[str]:
+def commands(runs: Sequence[Run], margin: float = MARGIN) -> list[str]:
     """The recorded command of every run, then those of the later stages."""
     recorded = [shlex.join(map(str, run.provenance.get("command") or [])) for run in runs]
     paths = shlex.join(Path(*run.path.parts[-3:]).as_posix() for run in runs)
+    chosen = "" if margin == MARGIN else f" --margin {margin:g}"
     later = [f"medrobust {stage} {paths}" for stage in ("evaluate", "explain")]
     return [
         *dict.fromkeys(filter(None, recorded)),
         *later,
-        f"medrobust report {paths} --out report.html",
+        f"medrobust report {paths} --out report.html{chosen}",
     ]
 
 

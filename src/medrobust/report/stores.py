@@ -6,8 +6,8 @@ from pathlib import Path
 
 from medrobust.data.store import Store, open_store
 from medrobust.errors import MedrobustError
-from medrobust.report.numbers import Evaluation
 from medrobust.report.read import Run
+from medrobust.report.terms import Evaluation
 
 
 def find_store(run: Run) -> Store:

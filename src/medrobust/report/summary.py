@@ -8,9 +8,10 @@ from medrobust.data.store import Store
 from medrobust.report import text
 from medrobust.report.comparisons import Difference, sentence
 from medrobust.report.figures import Style
-from medrobust.report.numbers import CLEAN, Arm, Condition, Estimate, Numbers
+from medrobust.report.numbers import Numbers
 from medrobust.report.predicted import Predicted
-from medrobust.report.tables import Cell, Group, Row, Table
+from medrobust.report.tables import Cell, Group, Row, Table, mark_of
+from medrobust.report.terms import CLEAN, Arm, Condition, Estimate
 
 CHANCE = 0.5
 
@@ -59,14 +60,14 @@ def chance_table(numbers: Numbers, looks: dict[Arm, Style]) -> Table:
     for arm in numbers.arms:
         for run in numbers.runs_of(arm):
             cells = [_above(numbers.get(run, arm.branch, c)) for c in conditions]
-            note = f"seed {run.seed}"
+            note = numbers.note(run, arm.branch)
             rows.append(Row(arm.label, [Cell(_route(arm)), *cells], note, looks[arm]))
     return Table(
         "By how much each model beats chance: macro AUROC minus 0.5, with 95 % bootstrap interval.",
         [
             "Model and branch",
             "Deployed and attacked",
-            *("Clean" if c == CLEAN else c.label[0].upper() + c.label[1:] for c in conditions),
+            *(c.heading for c in conditions),
         ],
         [Group("", rows)],
         words=(0,),
@@ -97,7 +98,8 @@ def _quoted(numbers: Numbers, condition: Condition, before_first: str = "") -> s
         if found is not None and found.scorable:
             verb = "" if parts else f"reaches {before_first}"
             limits = text.interval(found.low, found.high, 2)
-            bracket = f" ({limits})" if limits else ""
+            bracket = f" ({'; '.join(filter(None, (limits, mark_of(found))))})"
+            bracket = bracket if len(bracket) > 3 else ""
             parts.append(f"{arm.phrase} {verb}{text.number(found.value, 2)}{bracket}")
     return text.enumeration(parts) if parts else "no model could be scored"
 
@@ -109,7 +111,7 @@ def _attack(numbers: Numbers, predicted: Predicted, condition: Condition) -> str
         for run in numbers.runs_of(arm)
     } - {0}
     how = f" ({text.plural(steps.pop(), 'step')})" if len(steps) == 1 else ""
-    return f"{condition.label}{how}"
+    return f"{condition.phrase}{how}"
 
 
 def _route(arm: Arm) -> str:
@@ -122,4 +124,4 @@ def _above(found: Estimate | None) -> Cell:
     if found is None or not found.scorable:
         return Cell(text.DASH)
     limits = text.signed_interval(found.low - CHANCE, found.high - CHANCE)
-    return Cell(text.signed(found.value - CHANCE), limits)
+    return Cell(text.signed(found.value - CHANCE), limits, mark_of(found))

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from medrobust.report import text
+from medrobust.report import flags, text
 from medrobust.report.figures import Style
-from medrobust.report.numbers import Estimate
+from medrobust.report.terms import Estimate
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,8 @@ class Cell:
 
     main: str
     note: str = ""
+    mark: str = ""
+    """A reason not to take the figure at its word."""
 
 
 @dataclass(frozen=True)
@@ -53,4 +55,18 @@ def estimate(found: Estimate | None, digits: int = 3) -> Cell:
         return Cell(text.DASH)
     if not found.scorable:
         return Cell("not scorable")
-    return Cell(text.number(found.value, digits), text.interval(found.low, found.high, digits))
+    limits = text.interval(found.low, found.high, digits)
+    return Cell(text.number(found.value, digits), limits, mark_of(found))
+
+
+def signed_estimate(found: Estimate | None, digits: int = 3) -> Cell:
+    """The same of a difference."""
+    if found is None or not found.scorable:
+        return Cell(text.DASH)
+    limits = text.signed_interval(found.low, found.high, digits)
+    return Cell(text.signed(found.value, digits), limits, mark_of(found))
+
+
+def mark_of(found: Estimate) -> str:
+    """What stands beside a number that a check of the attack speaks against."""
+    return flags.MARK if found.flagged else ""

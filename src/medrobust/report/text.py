@@ -5,7 +5,13 @@ import re
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
-BRANCHES = {"single": "", "clean": "clean branch", "adv": "adversarial branch"}
+BRANCHES = {
+    "single": "",
+    "clean": "clean branch",
+    "adv": "adversarial branch",
+    "mean": "mean of both branches",
+    "router": "router",
+}
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -1,0 +1,189 @@
+"""One sweep of a suite, written as predictions, attacked images, flips and receipts."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medrobust.adversarial import Adversarial, count_adversarial, write_adversarial
+from medrobust.attacked import Assault, Attacked, Subsets, attack_all, forget
+from medrobust.conditions import Sweep
+from medrobust.data.cases import gallery_rows, stratified_rows
+from medrobust.errors import MedrobustError
+from medrobust.files import write_csv
+from medrobust.job import Job
+from medrobust.predictions import write_predictions
+from medrobust.progress import Count
+from medrobust.receipts import Cost, write_receipt
+
+Track = Callable[[int, str], Count]
+"""(number of images, title) -> what is called with the number of images done."""
+
+
+@dataclass(frozen=True)
+class Sortie:
+    """A sweep, and what its attacks must know."""
+
+    job: Job
+    sweep: Sweep
+    cuts: Mapping[str, Tensor]
+    """Of every network: the thresholds as scores."""
+
+    def sidecar(self, network: str, radius: float) -> dict[str, Any]:
+        """What made one file of predictions."""
+        job, what = self.job, self.job.what
+        findings = job.store.findings
+        attack = self.sweep.settings(radius) | job.aim() | {"norm": job.norm_name(self.sweep)}
+        attack |= {"unit": what.unit, "square_images": what.square_images}
+        attack |= {"seed": job.config.seed}
+        attack |= {"cuts": dict(zip(findings, self.cuts[network].tolist(), strict=True))}
+        return job.identity(what.split, network) | {"attack": attack}
+
+    def path(self, network: str, radius: float, name: str = "") -> Path:
+        """Its place; `name` stands for the suite's own."""
+        condition = self.sweep.condition(radius, name)
+        return self.job.path(
+            self.job.what.split, network, condition, self.job.norm_name(self.sweep)
+        )
+
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """Rows of which attacked images are kept: a few to look at, or all to save."""
+        split = self.job.what.split
+        if self.job.what.save is not None:
+            return self.job.store.rows(split)
+        return gallery_rows(self.job.store, split)
+
+
+def carry_out(sortie: Sortie, track: Track) -> None:
+    """Attack, and write what came out, unless it is there already."""
+    job, sweep = sortie.job, sortie.sweep
+    networks = job.seeing(sweep.condition(sweep.radii[0]))
+    wanted = {(n, r): sortie.sidecar(n, r) for n in networks for r in sweep.radii}
+    if all(_is_there(sortie, *which, sidecar) for which, sidecar in wanted.items()):
+        return
+    started, batches = time.monotonic(), job.run.predictions / ".batches"
+    found = attack_all(
+        _assault(sortie, networks),
+        job.cases(job.what.split),
+        Subsets(sortie.kept, _checked(job)),
+        {"wanted": list(wanted.values()), "kept": sortie.kept.tolist()},
+        batches,
+        _ranges(job),
+        track(
+            len(job.store.rows(job.what.split)),
+            f"{job.run.path}: {sweep.suite} on {sweep.attacked}",
+        ),
+    )
+    cost = Cost(time.monotonic() - started, found.passes)
+    for number, radius in enumerate(sweep.radii):
+        for network in networks:
+            _write(sortie, network, number, found, wanted[network, radius], cost)
+    _write_flips(sortie, found)
+    forget(batches)
+
+
+def _assault(sortie: Sortie, networks: tuple[str, ...]) -> Assault:
+    job, sweep = sortie.job, sortie.sweep
+    return Assault(
+        members=sweep.members,
+        attacked=sweep.attacked,
+        deployed={name: job.networks[name] for name in networks},
+        cuts={name: sortie.cuts[name] for name in networks},
+        radii=sweep.radii,
+        norm=sweep.norm,
+        task=job.store.info.task,
+    )
+
+
+def _is_there(sortie: Sortie, network: str, radius: float, sidecar: Mapping[str, Any]) -> bool:
+    job, path = sortie.job, sortie.path(network, radius)
+    if not job.is_there(path, sidecar):
+        return False
+    if job.what.save is None or network != sortie.sweep.attacked:
+        return True
+    return count_adversarial(job.run.adversarial / f"{path.stem}.npz") == len(sortie.kept)
+
+
+def _write(
+    sortie: Sortie,
+    network: str,
+    number: int,
+    found: Attacked,
+    sidecar: Mapping[str, Any],
+    cost: Cost,
+) -> None:
+    job, sweep = sortie.job, sortie.sweep
+    path = sortie.path(network, sweep.radii[number])
+    rows = job.store.rows(job.what.split)
+    scores, margins = found.scores[network][number], found.margins[network][number]
+    frame = job.frame(rows, network, scores, margins)
+    if network == sweep.attacked and len(found.rows):
+        _write_images(job, path.stem, found, number, scores[np.searchsorted(rows, found.rows)])
+    write_predictions(path, frame, sidecar)
+    write_receipt(job, path, frame, sidecar, cost)
+
+
+def _write_images(
+    job: Job, stem: str, found: Attacked, number: int, scores: NDArray[np.float64]
+) -> None:
+    """The kept images; to look at is that of the finding that was fooled most."""
+    ids = job.store.table["image_id"].iloc[found.rows].astype(str).tolist()
+    images, labels = found.images[number], job.store.labels[found.rows]
+    if job.store.info.task == "exclusive":
+        shown = np.full(len(ids), images.shape[1] - 1)
+    else:
+        margins = np.where(np.isnan(labels), np.inf, (2 * labels - 1) * scores)
+        shown = margins.argmin(axis=1)
+    write_adversarial(job.run.adversarial / f"{stem}.npz", Adversarial(ids, images), shown)
+
+
+def _write_flips(sortie: Sortie, found: Attacked) -> None:
+    """`flips/<stem of the largest radius>.csv`: the smallest radius that flips each finding.
+
+    0 where the unchanged image is decided wrongly, empty where no radius does it.
+    """
+    job, sweep, network = sortie.job, sortie.sweep, sortie.sweep.attacked
+    rows = job.store.rows(job.what.split)
+    labels, cuts = job.store.labels[rows], sortie.cuts[network].cpu().numpy()
+    scores = np.concatenate([found.clean[network][None], found.scores[network]])
+    wrong = ((scores >= cuts) != (labels == 1)) & ~np.isnan(labels)
+    radii = np.array([0.0, *sweep.radii])
+    smallest = np.where(wrong.any(axis=0), radii[wrong.argmax(axis=0)], np.nan)
+    table = job.store.table[["image_id", "patient_id"]].iloc[rows].reset_index(drop=True)
+    flips = pd.DataFrame(smallest, columns=job.store.findings)
+    path = job.run.flips / f"{sortie.path(network, sweep.radii[-1]).stem}.csv"
+    write_csv(path, pd.concat([table, flips], axis=1))
+
+
+def _checked(job: Job) -> NDArray[np.int64] | None:
+    """The images that Square is shown."""
+    if job.what.square_images is None:
+        return None
+    return stratified_rows(job.store, job.what.split, job.what.square_images)
+
+
+def _ranges(job: Job) -> NDArray[np.float64]:
+    """(rows,) what a radius is divided by: 1, or the native range of an image.
+
+    Raises:
+        MedrobustError: radii are native and an image's range is not known.
+    """
+    table = job.store.table
+    if job.what.unit == "image":
+        return np.ones(len(table))
+    ranges = (table["native_high"] - table["native_low"]).to_numpy(float)
+    rows = job.store.rows(job.what.split)
+    unknown = ~(np.isfinite(ranges) & (ranges > 0))[rows]
+    if unknown.any():
+        raise MedrobustError(
+            f"{job.store.path}: expected native_low and native_high of every image for radii in "
+            f"native units, found {int(unknown.sum())} images without; give eps in image units"
+        )
+    return ranges

@@ -1,0 +1,141 @@
+"""Attacked images: do they keep to the threat model, and do they give the predictions?"""
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medrobust.adversarial import Adversarial, read_adversarial
+from medrobust.data.batches import load_images
+from medrobust.errors import MedrobustError
+from medrobust.predictions import LOGIT
+from medrobust.quantised import read_images
+from medrobust.verify.evidence import Evidence
+from medrobust.verify.finding import Finding, UncheckedError, judged
+from medrobust.verify.showing import Scores, Showing, logits_again
+
+ROUNDING = 2.0**-23
+"""Of each pixel: two roundings of float32 numbers up to 1."""
+SHRINKAGE = 1e-5
+"""Relative, of a radius: that of the float32 sum by which l2 points are brought back."""
+
+
+def check_attacked(evidence: Evidence, stem: str, tolerance: float, batch: int) -> list[Finding]:
+    """`adversarial/<stem>.npz`: box and ball, and the predictions."""
+    if not (evidence.run.adversarial / f"{stem}.npz").is_file():
+        return []
+    return [
+        *judged("ball", stem, lambda: _within(evidence, stem)),
+        *judged("images", stem, lambda: _again(evidence, stem, tolerance, batch)),
+    ]
+
+
+def check_saved(evidence: Evidence, stem: str, tolerance: float, batch: int) -> list[Finding]:
+    """`adversarial/<stem>/<depth>/<slot>/`, where these predictions are of images read back."""
+    _, slash, _ = evidence.told(stem).sidecar["attack"].get("name", "").partition("/")
+    if not slash:
+        return []
+    return judged("saved images", stem, lambda: _read_back(evidence, stem, tolerance, batch))
+
+
+def _within(evidence: Evidence, stem: str) -> Iterator[str]:
+    saved, showing = _saved(evidence, stem)
+    attack, images = showing.sidecar["attack"], saved.images
+    if not ((images >= 0) & (images <= 1)).all():
+        where = np.argwhere(~((images >= 0) & (images <= 1)))[0]
+        yield f"image {saved.image_id[where[0]]!r} has pixels outside [0, 1]"
+    norm, radii = attack["norm"].removesuffix("-native"), _radii(showing)
+    centres = load_images(showing.store, showing.rows, "cpu").numpy().astype(np.float64)
+    for slot, name in enumerate(showing.slots):
+        moved = (images[:, slot] - centres).reshape(len(images), -1)
+        for image, length, radius in zip(saved.image_id, _length(moved, norm), radii, strict=True):
+            if not length <= radius * (1 + SHRINKAGE) + ROUNDING * _size(moved.shape[1], norm):
+                yield (
+                    f"image {image!r} of {name.removeprefix(LOGIT)} is {length:.6g} away ({norm}), "
+                    f"the radius is {radius:.6g}"
+                )
+
+
+def _radii(showing: Showing) -> Scores:
+    """(n,) in the image's range [0, 1]."""
+    attack, table = showing.sidecar["attack"], showing.store.table.iloc[showing.rows]
+    if attack.get("unit") != "native":
+        return np.full(len(table), float(attack["eps"]))
+    ranges = (table["native_high"] - table["native_low"]).to_numpy(float)
+    radii: Scores = float(attack["eps"]) / ranges
+    return radii
+
+
+def _length(moved: Scores, norm: str) -> Scores:
+    """(n,) of changes (n, d)."""
+    order: float = {"linf": np.inf, "l2": 2, "l1": 1}[norm]
+    length: Scores = np.linalg.norm(moved, ord=order, axis=1)
+    return length
+
+
+def _size(pixels: int, norm: str) -> float:
+    """The length of a change of 1 in every pixel: how roundings add up."""
+    return {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[norm]
+
+
+def _again(evidence: Evidence, stem: str, tolerance: float, batch: int) -> Iterator[str]:
+    saved, showing = _saved(evidence, stem)
+    shown = (torch.from_numpy(saved.images[:, slot]) for slot in range(len(showing.slots)))
+    yield from _compared(evidence, stem, showing, shown, tolerance, batch)
+
+
+def _read_back(evidence: Evidence, stem: str, tolerance: float, batch: int) -> Iterator[str]:
+    folder = _folder(evidence, stem)
+    ids = read_images(folder / "0")[0]
+    showing = Showing.of(evidence, stem, ids)
+    shown = (_same_images(folder / str(slot), ids) for slot in range(len(showing.slots)))
+    yield from _compared(evidence, stem, showing, shown, tolerance, batch)
+
+
+def _compared(
+    evidence: Evidence,
+    stem: str,
+    showing: Showing,
+    shown: Iterable[Tensor],
+    tolerance: float,
+    batch: int,
+) -> Iterator[str]:
+    """Slot by slot."""
+    network = evidence.network(stem)
+    for slot, images in enumerate(shown):
+        logits = logits_again(network, images, batch, evidence.device)
+        yield from showing.differences(slot, logits, tolerance)
+
+
+def _same_images(folder: Path, ids: list[str]) -> Tensor:
+    found, images = read_images(folder)
+    if found != ids:
+        raise MedrobustError(f"{folder} holds other images than the first slot")
+    return images
+
+
+def _folder(evidence: Evidence, stem: str) -> Path:
+    """Where the PNG files are: beside the images of the attack that they were rounded from."""
+    sidecar = evidence.told(stem).sidecar
+    name, _, depth = sidecar["attack"]["name"].partition("/")
+    wanted = {**sidecar, "attack": {**sidecar["attack"], "name": name}}
+    for other, told in evidence.predictions.items():
+        if told.sidecar == wanted:
+            return evidence.run.adversarial / other / str(depth).removesuffix("bit")
+    raise UncheckedError("the predictions of the images before they were saved are not at hand")
+
+
+def _saved(evidence: Evidence, stem: str) -> tuple[Adversarial, Showing]:
+    """The attacked images and their predictions; MedrobustError if they don't fit."""
+    saved = read_adversarial(evidence.run.adversarial / f"{stem}.npz")
+    showing = Showing.of(evidence, stem, saved.image_id)
+    expected = (len(saved.image_id), len(showing.slots), *showing.store.images.shape[1:])
+    if saved.images.shape != expected or saved.images.dtype != np.float32:
+        raise MedrobustError(
+            f"adversarial/{stem}.npz: expected float32 images of shape {expected}, found "
+            f"{saved.images.dtype} of {saved.images.shape}"
+        )
+    return saved, showing
