@@ -2,12 +2,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import fake_robustness
 import fake_runs
+import pandas as pd
 import pytest
 from fake_runs import FINDINGS, Workplace
 
 from medrobust.report import build_report
+from medrobust.report.figures import styles
+from medrobust.report.material import Material
 from medrobust.report.numbers import Numbers, evaluations
+from medrobust.report.predicted import Predicted
 from medrobust.report.read import Run, read_runs
 
 
@@ -46,3 +51,30 @@ def one_run(workplace: Workplace, tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(workplace.runs / name / "0", tmp_path / "runs" / name / "0"))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def full(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The same runs with everything that a full evaluation adds."""
+    runs = tmp_path_factory.mktemp("full") / "runs"
+    shutil.copytree(workplace.runs, runs)
+    for run in sorted(runs.glob("*/*")):
+        fake_robustness.enrich(run, workplace.store)
+    return Workplace(workplace.store, runs)
+
+
+@pytest.fixture(scope="session")
+def material(full: Workplace) -> Material:
+    """Of the full evaluation."""
+    return _material(read_runs(full.paths), full.store.table)
+
+
+@pytest.fixture(scope="session")
+def plain(found: list[Run], workplace: Workplace) -> Material:
+    """Of runs with nothing but PGD, as older versions left them."""
+    return _material(found, workplace.store.table)
+
+
+def _material(runs: list[Run], table: pd.DataFrame) -> Material:
+    numbers = Numbers(runs, evaluations(runs)[0])
+    return Material(numbers, Predicted(numbers), styles(numbers.arms), table)

@@ -36,6 +36,8 @@ SKILL = {
     ("dual", "clean"): (2.2, 1.8),
     ("dual", "adv"): (1.75, 0.55),
 }
+STRENGTH = {"pgd": 1.0, "fast": 1.05, "strong": 1.1}
+"""Of attacks, as a multiple of PGD's effect."""
 FOCUS = {"single": 0.5, "clean": 0.6, "adv": 1.6}
 
 
@@ -199,32 +201,33 @@ def _epochs(regime: str, seed: int) -> list[dict[str, Any]]:
 def _write_predictions(
     run: Path, store: Store, regime: str, branch: str, seed: int, redraws: int
 ) -> list[pd.DataFrame]:
-    frame = _predict(store, "val", regime, branch, "", 0.0, seed)
+    frame = predict(store, "val", regime, branch, "", 0.0, seed)
     stem = f"{store.info.name}-val-best-{branch}-clean"
-    sidecar = _sidecar(store, "val", branch, "", 0.0)
+    sidecar = sidecar_of(store, "val", branch, "", 0.0)
     write_predictions(run / "predictions" / f"{stem}.csv", frame, sidecar)
     thresholds = choose_thresholds(frame, store.table)
     rows = [threshold_rows(thresholds, frame, sidecar, store.table, stem)]
     conditions = [("", 0.0), ("noise-control", EPS), *(("pgd", eps) for eps in RADII)]
     for attack, eps in conditions:
-        frame = _predict(store, "test", regime, branch, attack, eps, seed)
+        frame = predict(store, "test", regime, branch, attack, eps, seed)
         tail = f"{attack}-linf-{eps:.6f}-on-{branch}" if attack else "clean"
         stem = f"{store.info.name}-test-best-{branch}-{tail}"
-        sidecar = _sidecar(store, "test", branch, attack, eps)
+        sidecar = sidecar_of(store, "test", branch, attack, eps)
         write_predictions(run / "predictions" / f"{stem}.csv", frame, sidecar)
         scores = score_predictions(frame, sidecar, store.table, thresholds, stem, redraws=redraws)
         rows.append(scores.rows)
         if attack == "pgd" and eps == EPS:
-            _write_attacked(run / "adversarial" / f"{stem}.npz", store, seed)
+            write_attacked(run / "adversarial" / f"{stem}.npz", store, seed)
     return rows
 
 
-def _predict(
+def predict(
     store: Store, split: str, regime: str, branch: str, attack: str, eps: float, seed: int
 ) -> pd.DataFrame:
     rows = store.rows(split)
     skill, slope = SKILL[regime, branch]
-    skill -= slope * (eps / EPS if attack == "pgd" else 0.03 if attack else 0.0)
+    strength = STRENGTH.get(attack, 0.0)
+    skill -= slope * (strength * eps / EPS if strength else 0.03 if attack else 0.0)
     table = store.table.iloc[rows]
     frame = table[["image_id", "patient_id"]].reset_index(drop=True)
     frame.insert(2, "branch", branch)
@@ -243,7 +246,7 @@ def _predict(
     return frame
 
 
-def _sidecar(store: Store, split: str, branch: str, attack: str, eps: float) -> dict[str, Any]:
+def sidecar_of(store: Store, split: str, branch: str, attack: str, eps: float) -> dict[str, Any]:
     return {
         "store": store.info.name,
         "store_checksum": store.checksum,
@@ -252,7 +255,7 @@ def _sidecar(store: Store, split: str, branch: str, attack: str, eps: float) -> 
         "branch": branch,
         "attack": {
             "name": attack,
-            "goal": "total" if attack == "pgd" else "",
+            "goal": "total" if attack in STRENGTH else "",
             "norm": "linf" if attack else "",
             "eps": eps,
             "steps": 20,
@@ -265,7 +268,7 @@ def _sidecar(store: Store, split: str, branch: str, attack: str, eps: float) -> 
     }
 
 
-def _write_attacked(file: Path, store: Store, seed: int) -> None:
+def write_attacked(file: Path, store: Store, seed: int) -> None:
     rows = store.rows("test")
     clean = store.pixels(rows) / np.iinfo(store.images.dtype).max
     signs = np.sign(np.random.default_rng(seed).normal(size=clean.shape))

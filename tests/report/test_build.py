@@ -6,61 +6,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import fake_runs
 import pandas as pd
 import pytest
 from fake_runs import AWKWARD, Workplace
+from pages import outline, text_of
 
 import medrobust
 from medrobust.errors import MedrobustError
 from medrobust.report import build_report
 
-VOID = {"meta", "img", "br", "hr", "link", "input"}
 SECTIONS = [
     *("summary", "warnings", "runs", "data", "results"),
+    *("robustness", "decisions", "groups"),
     *("figures", "explanations", "gallery", "methods"),
 ]
-
-
-class Outline(HTMLParser):
-    """Checks that tags are balanced, and collects what tests ask for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.problems: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.problems.append(f"</{tag}> at {self.getpos()}")
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag == name]
-
-
-def outline(page: str) -> Outline:
-    parser = Outline()
-    parser.feed(page)
-    parser.close()
-    return parser
-
-
-def text_of(page: str) -> str:
-    joined = re.sub(r"<(style|svg).*?</\1>", "", page, flags=re.DOTALL)
-    plain = re.sub(r"<[^>]+>", " ", joined).replace("\u2060", "").replace("\xa0", " ")
-    return re.sub(r"\s+", " ", plain)
 
 
 def test_tags_are_balanced_and_ids_unique(page: str) -> None:
@@ -92,7 +54,9 @@ def test_nothing_is_loaded_from_outside(page: str) -> None:
 
 def test_figures_inside_load_nothing_either(page: str) -> None:
     drawings = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", page)
-    assert len(drawings) == 1 + 8 + 4  # sweep, ROC of macro and 3 findings twice, learning curves
+    # sweep, ROC of macro and 3 findings twice, learning curves, reliability and net benefit of
+    # all findings twice and each once
+    assert len(drawings) == 1 + 8 + 4 + 5 + 5
     for drawing in drawings:
         svg = base64.b64decode(drawing).decode()
         assert not re.search(r"(href|src)=\"(?!#)|@import|url\((?!#)", svg)

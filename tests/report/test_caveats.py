@@ -7,6 +7,7 @@ import pytest
 from fake_runs import EPS, Workplace
 
 from medrobust.report.caveats import caveats
+from medrobust.report.material import Material
 from medrobust.report.numbers import Numbers, evaluations
 from medrobust.report.read import Run
 
@@ -115,6 +116,16 @@ def test_an_attack_that_weakens_with_its_radius(found: list[Run], workplace: Wor
     run = changed(found[0], macro(found[0], "pgd", 8 / 255), value=0.7)
     assert warned([run], workplace.store) == [
         "standard, seed 0: AUROC rises with a larger ε; the attack is not doing its best."
+    ]
+
+
+def test_a_strong_attack_that_is_weaker(material: Material, workplace: Workplace) -> None:
+    run = material.numbers.runs[0]
+    run = changed(run, macro(run, "strong"), value=0.8)
+    run = changed(run, macro(run, "fast"), value=0.7)
+    assert warned([run], workplace.store) == [
+        "standard, seed 0: AUROC is higher under the strong attack, ε = 4/255 (0.800) than under "
+        "the weaker fast attack, ε = 4/255 (0.700); the attack is not doing its best."
     ]
 
 

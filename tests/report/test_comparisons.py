@@ -8,11 +8,15 @@ from medrobust.report.comparisons import (
     Difference,
     comparison_table,
     differences,
+    finding_comparison_table,
     sentence,
 )
-from medrobust.report.numbers import CLEAN, Arm, Condition, Numbers
+from medrobust.report.material import Material
+from medrobust.report.numbers import Numbers
 from medrobust.report.predicted import Predicted
-from medrobust.report.text import signed
+from medrobust.report.terms import CLEAN, Arm, Condition
+from medrobust.report.text import p_value, signed
+from medrobust.statistics import holm
 
 STANDARD, DUAL = Arm("standard", "single", "standard"), Arm("dual", "clean", "dual")
 
@@ -67,3 +71,26 @@ def test_the_table_holds_the_differences(numbers: Numbers, workplace: Workplace)
     assert [group.head for group in table.groups] == ["Clean images", "PGD, ε = 4/255"]
     assert table.groups[0].rows[0].head == "adversarial − standard"
     assert table.groups[0].rows[0].cells[2].main == signed(found[0].macro.difference)
+
+
+def test_p_values_are_corrected_for_their_number(numbers: Numbers, workplace: Workplace) -> None:
+    found = differences(numbers, Predicted(numbers), workplace.store.table)
+    table = comparison_table(found)
+    rows = [row for group in table.groups for row in group.rows]
+    macros = holm([d.macro.p_bootstrap for d in found])
+    assert [row.cells[-1].main for row in rows] == [p_value(p) for p in macros]
+    assert table.caption.endswith("p (Holm) is corrected for the number of comparisons (12).")
+    per_finding = finding_comparison_table(found)
+    part = found[0].rows[found[0].rows["finding"] != "macro"]
+    corrected = [p_value(p) for p in holm(part["p_delong"])]
+    assert [row.cells[-1].main for row in per_finding.groups[0].rows] == corrected
+
+
+def test_flagged_models_are_marked_under_attack_only(material: Material) -> None:
+    assert material.table is not None
+    found = differences(material.numbers, material.predicted, material.table)
+    marks = {(d.first.name, d.second.name, d.condition.attack): d.marks for d in found}
+    assert marks["adversarial", "standard", "strong"] == ("", "\N{BLACK FLAG} flagged")
+    assert marks["adversarial", "standard", ""] == ("", "")
+    attacked = next(d for d in found if d.condition.attack and d.second.name == "standard")
+    assert "standard (\N{BLACK FLAG} flagged) by" in sentence(attacked)

@@ -4,8 +4,8 @@ import matplotlib as mpl
 import numpy as np
 
 from medrobust.report.figures import HOUSE, Line, Style, learning, roc, styles, sweep
-from medrobust.report.numbers import Arm
 from medrobust.report.read import Epoch
+from medrobust.report.terms import Arm
 
 BLUE = Style("#0072B2", "-", "o")
 

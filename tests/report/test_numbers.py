@@ -1,17 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from fake_runs import EPS, RADII
 
-from medrobust.report.numbers import (
-    CLEAN,
-    Arm,
-    Condition,
-    Evaluation,
-    Numbers,
-    evaluations,
-)
+from medrobust.report.material import Material
+from medrobust.report.numbers import Numbers, evaluations
 from medrobust.report.read import Run
+from medrobust.report.terms import CLEAN, Arm, Condition, Evaluation
 
 PGD = Condition("pgd", "linf", round(EPS, 9), "total")
 
@@ -56,8 +53,6 @@ def test_what_was_not_measured_is_none(numbers: Numbers) -> None:
 
 
 def test_transfer_attacks_subgroups_and_other_checkpoints_stay_out(found: list[Run]) -> None:
-    from dataclasses import replace
-
     run = found[2]
     rows = run.metrics
     foreign = rows.assign(
@@ -72,8 +67,6 @@ def test_transfer_attacks_subgroups_and_other_checkpoints_stay_out(found: list[R
 
 
 def test_the_home_test_split_comes_first(found: list[Run]) -> None:
-    from dataclasses import replace
-
     run = found[0]
     external = run.metrics.assign(store="abroad")
     mixed = replace(run, metrics=pd.concat([external, run.metrics], ignore_index=True))
@@ -98,3 +91,53 @@ def test_labels_of_conditions(condition: Condition, label: str) -> None:
 def test_names_of_arms() -> None:
     assert Arm("a", "single", "standard").phrase == "a"
     assert Arm("a", "clean", "dual").phrase == "the clean branch of a"
+
+
+def test_the_attack_of_most_radii_is_the_sweep_and_the_strongest_is_quoted(
+    material: Material,
+) -> None:
+    numbers = material.numbers
+    assert {c.attack for c in numbers.sweep} == {"fast"}
+    assert [c.eps for c in numbers.sweep] == pytest.approx([EPS * k / 2 for k in range(1, 5)])
+    assert numbers.training == Condition("strong", "linf", round(EPS, 9), "total")
+    assert numbers.swept == Condition("fast", "linf", round(EPS, 9), "total")
+    assert [c.attack for c in numbers.shown] == [
+        "",
+        "noise-control",
+        *["fast"] * 4,
+        *["strong"] * 2,
+    ]
+    assert [arm.branch for arm in numbers.arms] == ["single", "single", "clean", "adv"]
+
+
+def test_an_attack_on_fewer_models_is_not_quoted(found: list[Run]) -> None:
+    run = found[0]
+    pgd = run.metrics[run.metrics["attack"] == "pgd"]
+    strong = pd.concat([run.metrics, pgd.assign(attack="strong")], ignore_index=True)
+    numbers = Numbers([replace(run, metrics=strong), *found[1:]], Evaluation("blobs"))
+    assert numbers.training == PGD
+    assert {c.attack for c in numbers.sweep} == {"pgd"}
+
+
+def test_a_long_sweep_has_three_columns(found: list[Run]) -> None:
+    run = found[0]
+    pgd = run.metrics[np.isclose(run.metrics["eps"], EPS) & (run.metrics["attack"] == "pgd")]
+    radii = [EPS * k / 10 for k in range(1, 21)]
+    parts = [pgd.assign(attack="fast", eps=eps) for eps in radii]
+    long = replace(run, metrics=pd.concat([run.metrics, *parts], ignore_index=True))
+    numbers = Numbers([long], Evaluation("blobs"))
+    assert len(numbers.sweep) == 20
+    shown = [c.eps for c in numbers.shown if c.attack == "fast"]
+    assert shown == pytest.approx([EPS / 2, EPS, 2 * EPS])
+
+
+def test_groups_have_numbers_of_their_own(material: Material) -> None:
+    home = material.numbers
+    women = Numbers(home.runs, replace(home.evaluation, group="sex=F"))
+    run = home.runs[0]
+    rows = run.metrics
+    row = rows[(rows["group"] == "sex=F") & (rows["metric"] == "auroc_gap")]
+    row = row[(row["finding"] == "macro") & (row["attack"] == "")].iloc[0]
+    found = women.get(run, "single", metric="auroc_gap")
+    assert found is not None
+    assert (found.value, found.low) == (row["value"], row["low"])

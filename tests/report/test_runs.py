@@ -47,6 +47,10 @@ def test_versions_that_differ_stand_together(found: list[Run]) -> None:
     assert rows["torch"] == "2.13.0"
 
 
+def test_another_margin_stands_in_the_command(found: list[Run]) -> None:
+    assert commands(found[:1], 0.05)[-1].endswith(" --out report.html --margin 0.05")
+
+
 def test_a_run_that_knows_nothing_of_itself(found: list[Run]) -> None:
     bare = replace(found[0], provenance={}, config={}, epochs=(), path=found[0].path / "no" / "no")
     assert {cell.main for cell in runs_table([bare]).groups[0].rows[0].cells} == {

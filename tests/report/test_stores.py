@@ -8,9 +8,9 @@ import pytest
 from fake_runs import Workplace
 
 from medrobust.errors import MedrobustError
-from medrobust.report.numbers import Evaluation
 from medrobust.report.read import Run
 from medrobust.report.stores import find_store, used_stores
+from medrobust.report.terms import Evaluation
 
 
 def test_a_relative_path_is_tried_above_the_run(found: list[Run], workplace: Workplace) -> None:

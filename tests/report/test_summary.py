@@ -2,9 +2,10 @@ from fake_runs import Workplace
 
 from medrobust.report.comparisons import differences
 from medrobust.report.figures import styles
-from medrobust.report.numbers import CLEAN, Numbers
+from medrobust.report.numbers import Numbers
 from medrobust.report.predicted import Predicted
 from medrobust.report.summary import chance_table, headlines, summary
+from medrobust.report.terms import CLEAN
 from medrobust.report.text import interval, number, signed
 
 
