@@ -17,6 +17,8 @@ from itertools import product
 from pathlib import Path
 
 REGIMES = ("dual", "adversarial", "standard")
+STRONG = ("--square-images", "128", "--groups", "none")
+"""Square is a check here, on a fixed share of every class."""
 
 
 def main() -> None:
@@ -41,7 +43,8 @@ def run(data: str, seed: int, regime: str, runs: Path, settings: list[str]) -> i
     folder = runs / name / str(seed)
     commands = (
         ["train", f"configs/{name}.yaml", f"seed={seed}", "--runs", str(runs), *settings],
-        ["evaluate", str(folder), "--branches", "matrix"],
+        ["evaluate", str(folder)],
+        ["evaluate", str(folder), "--suite", "strong", "--branches", "matrix", *STRONG],
     )
     for command in commands:
         code = subprocess.run(

@@ -1,6 +1,6 @@
 """Write the tables and figures of docs/results.md from finished runs.
 
-    python benchmarks/write_results.py --runs runs
+    python benchmarks/write_results.py [--data pneumoniamnist] [--runs runs]
 
 Only what stands between the markers of docs/results.md is replaced; the words around it are
 people's.
@@ -8,230 +8,316 @@ people's.
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
+from medrobust import statistics
 from medrobust.comparison import paired_comparison
 from medrobust.config import Config, load_config
 from medrobust.data.store import open_store
-from medrobust.metrics import read_metrics
-from medrobust.predictions import read_predictions
-
-DATA = ("pneumoniamnist", "kermany")
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
-MODELS = (
-    ("standard", "single"),
-    ("adversarial", "single"),
-    ("dual", "clean"),
-    ("dual", "adv"),
+from medrobust.predictions import labels_of, read_predictions
+from medrobust.statistics import bootstrap_non_inferiority
+from medrobust.trust_table import read_trust
+from results import (
+    COLOURS,
+    LABELS,
+    MODELS,
+    PAGE,
+    difference,
+    fraction,
+    macro_auroc,
+    over_seeds,
+    provenance,
+    receipt,
+    replace_part,
+    rows_of,
 )
-COLOURS = dict(zip(MODELS, ("#4c566a", "#b4522e", "#2e7d9a", "#123f63"), strict=True))
+
+DEPLOYED = ("clean", "adv", "mean", "router")
 COMPARED = (
     (("dual", "clean"), ("standard", "single")),
     (("dual", "adv"), ("standard", "single")),
     (("dual", "adv"), ("adversarial", "single")),
 )
+MARGIN = 0.02
+"""Of non-inferiority, in AUROC."""
+POINTS = 20
+Folders = dict[str, list[Path]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", default=["pneumoniamnist"])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
     given = parser.parse_args()
-    parts = []
-    for data in DATA:
+    for data in given.data:
         folders = {regime: seeds(given.runs, data, regime) for regime in dict(MODELS)}
-        if all(folders.values()):
-            draw(data, folders, given.page.parent / "pictures" / f"{data}-eps.svg")
-            parts.append(section(data, folders))
-    before, _, rest = given.page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page = "\n\n".join([before + BEGIN, *parts, END + after])
-    given.page.write_text(page, encoding="utf-8")
+        draw(data, folders, PAGE.parent / "pictures" / f"{data}-eps.svg")
+        replace_part(PAGE, data, section(data, folders))
 
 
 def seeds(runs: Path, data: str, regime: str) -> list[Path]:
     """The finished and evaluated runs of one configuration."""
-    found = (runs / f"{data}-{regime}").glob("*/metrics.csv")
-    return sorted((path.parent for path in found), key=lambda path: int(path.name))
+    found = [path.parent for path in (runs / f"{data}-{regime}").glob("*/metrics.csv")]
+    if not found:
+        raise SystemExit(
+            f"no evaluated run of {data}-{regime}; benchmarks/train_results.py makes it"
+        )
+    return sorted(found, key=lambda path: int(path.name))
 
 
-def section(data: str, folders: dict[str, list[Path]]) -> str:
+def section(data: str, folders: Folders) -> str:
     config = load_config(folders["dual"][0] / "config.yaml")
-    radii = config.evaluated_eps
+    eps = config.attack.eps
     parts = [
-        f"## {data}",
         setting(config, folders),
-        auroc_table(folders, radii),
+        auroc_table(folders, eps),
         f"![AUROC against the attack's radius](pictures/{data}-eps.svg)",
-        matrix_table(folders, config.attack.eps),
-        differences_table(folders, config.attack.eps),
-        cost_table(folders),
+        *(matrix_table(folders, factor * eps) for factor in (1, 2)),
+        differences_table(folders, eps),
+        non_inferiority_table(folders),
+        flags_table(folders, eps),
+        cost_table(folders, eps),
     ]
     return "\n\n".join(parts)
 
 
-def setting(config: Config, folders: dict[str, list[Path]]) -> str:
+def setting(config: Config, folders: Folders) -> str:
     numbers = ", ".join(path.name for path in folders["dual"])
     record = provenance(folders["dual"][0])
     commits = sorted({str(provenance(p)["commit"])[:10] for ps in folders.values() for p in ps})
+    stem = macro_auroc(folders["dual"][0], "adv", "fast", eps=config.attack.eps)["predictions"]
+    evaluated = receipt(folders["dual"][0], stem)["software"]["commit"]
     return (
         f"Configurations `configs/{config.name.rpartition('-')[0]}-*.yaml`; seeds {numbers}; "
         f"training attack PGD-{config.attack.steps}, ε = {fraction(config.attack.eps)}; "
-        f"evaluation PGD-{config.evaluate.steps} from a random start, "
-        f"{config.evaluate.restarts} restart, step 2.5 ε / {config.evaluate.steps}; "
-        f"{config.train.epochs} epochs. Commit {', '.join(commits)}; "
+        f"{config.train.epochs} epochs. `fast`: APGD on the margin, 20 steps. `strong`: the worst "
+        "of APGD-100 on the margin and on the cross-entropy, and Square (5,000 queries, on 128 "
+        f"images). Trained at commit {', '.join(commits)}, evaluated at {str(evaluated)[:10]}; "
         f"{record['device']}, {record['threads']} thread, torch {record['packages']['torch']}."
     )
 
 
-def auroc_table(folders: dict[str, list[Path]], radii: tuple[float, ...]) -> str:
-    heads = ["clean", "noise"] + [f"ε = {fraction(eps)}" for eps in radii]
+def auroc_table(folders: Folders, eps: float) -> str:
+    columns = [("clean", "", None), ("noise", "noise-control", None)]
+    columns += [(f"`fast` {fraction(f * eps)}", "fast", f * eps) for f in (0.5, 1, 1.5, 2)]
+    columns += [(f"`strong` {fraction(f * eps)}", "strong", f * eps) for f in (1, 2)]
     lines = [
-        "Test AUROC of each deployed branch, attacked itself: seed 0 with its 95 % interval "
-        "(bootstrap of patients), and above it, where there are several seeds, their mean ± SD.",
+        "Test AUROC of each deployed branch, attacked itself: mean ± SD over seeds, and seed 0 "
+        "with its 95 % interval (bootstrap of patients).",
         "",
-        "| model | deployed branch | " + " | ".join(heads) + " |",
-        "|---" * (2 + len(heads)) + "|",
+        "| deployed | " + " | ".join(name for name, *_ in columns) + " |",
+        "|---" * (1 + len(columns)) + "|",
     ]
-    for regime, branch in MODELS:
+    for model in MODELS:
         cells = []
-        for eps, attack in [(0.0, ""), (None, "noise-control"), *((eps, "pgd") for eps in radii)]:
-            rows = [value(path, branch, attack, eps) for path in folders[regime]]
-            cells.append(cell(rows))
-        lines.append(f"| {regime} | {branch} | " + " | ".join(cells) + " |")
+        for _, attack, radius in columns:
+            wanted = {} if radius is None else {"eps": radius}
+            rows = [macro_auroc(p, model[1], attack, **wanted) for p in folders[model[0]]]
+            cells.append(over_seeds(rows))
+        lines.append(f"| {LABELS[model]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def cell(rows: list[dict[str, Any]]) -> str:
-    """The mean and spread over seeds, where there are several, and the first with its interval."""
-    numbers, first = [row["value"] for row in rows], rows[0]
-    single = f"{first['value']:.3f} ({first['low']:.3f}–{first['high']:.3f})"
-    if len(rows) == 1:
-        return single
-    return f"{np.mean(numbers):.3f} ± {np.std(numbers, ddof=1):.3f}<br>{single}"
-
-
-def matrix_table(folders: dict[str, list[Path]], eps: float) -> str:
+def matrix_table(folders: Folders, eps: float) -> str:
     lines = [
-        f"The dual network when the attack at ε = {fraction(eps)} is made on one branch and "
-        "another is deployed (mean over seeds): what an attacker who does not know the deployed "
-        "branch reaches.",
+        f"The dual network under `strong` at ε = {fraction(eps)}, attacked as one thing and "
+        "deployed as another (mean over seeds). The worst of a row is what its deployer must "
+        "expect.",
         "",
-        "| deployed | attacked through clean | attacked through adv |",
-        "|---|---|---|",
+        "| deployed as | clean images | "
+        + " | ".join(f"attacked: {a}" for a in DEPLOYED)
+        + " | worst |",
+        "|---" * (3 + len(DEPLOYED)) + "|",
     ]
-    for branch in ("clean", "adv"):
-        cells = [
-            f"{np.mean([value(p, branch, 'pgd', eps, a)['value'] for p in folders['dual']]):.3f}"
-            for a in ("clean", "adv")
+    for deployed in DEPLOYED:
+        clean = np.mean([macro_auroc(p, deployed)["value"] for p in folders["dual"]])
+        values = [
+            np.mean([cross(p, deployed, attacked, eps) for p in folders["dual"]])
+            for attacked in DEPLOYED
         ]
-        lines.append(f"| {branch} | " + " | ".join(cells) + " |")
+        cells = [f"{value:.3f}" for value in (clean, *values, min(values))]
+        lines.append(f"| {deployed} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def differences_table(folders: dict[str, list[Path]], eps: float) -> str:
+def cross(run: Path, deployed: str, attacked: str, eps: float) -> float:
+    """AUROC of one network on the images made for another."""
+    return float(macro_auroc(run, deployed, "strong", eps=eps, attacked_branch=attacked)["value"])
+
+
+def differences_table(folders: Folders, eps: float) -> str:
+    conditions = (("clean", "", {}), (f"`strong`, ε = {fraction(eps)}", "strong", {"eps": eps}))
     lines = [
-        "Differences in AUROC on the same test images, per seed, with 95 % interval (bootstrap "
-        "of patients) and DeLong's p, not corrected for the number of comparisons:",
+        "Differences in AUROC on the same test images, per seed, with 95 % interval (bootstrap of "
+        "patients) and DeLong's p; in brackets p after Holm's correction for the column's "
+        f"{len(COMPARED) * len(folders['dual'])} comparisons.",
         "",
-        f"| compared | seed | clean | under attack, ε = {fraction(eps)} |",
+        "| compared | seed | " + " | ".join(name for name, *_ in conditions) + " |",
         "|---|---|---|---|",
     ]
-    for (regime_a, branch_a), (regime_b, branch_b) in COMPARED:
-        for one, other in zip(folders[regime_a], folders[regime_b], strict=True):
-            cells = [
-                difference((one, branch_a), (other, branch_b), attack, radius)
-                for attack, radius in (("", 0.0), ("pgd", eps))
+    table = store_table(folders)
+    jobs = list(product(COMPARED, range(len(folders["dual"]))))
+    columns = []
+    for _, attack, wanted in conditions:
+        cells, values = [], []
+        for pair, seed in jobs:
+            runs = tuple(folders[model[0]][seed] for model in pair)
+            rows = tuple(
+                macro_auroc(run, model[1], attack, **wanted)
+                for run, model in zip(runs, pair, strict=True)
+            )
+            text, p = difference(runs, rows, table)
+            cells.append(text)
+            values.append(p)
+        adjusted = statistics.holm(values)
+        columns.append(
+            [
+                f"{c} ({'< 0.001' if p < 0.001 else f'{p:.3f}'})"
+                for c, p in zip(cells, adjusted, strict=True)
             ]
-            name = f"{regime_a} {branch_a} − {regime_b} {branch_b}"
-            lines.append(f"| {name} | {one.name} | " + " | ".join(cells) + " |")
+        )
+    for ((first, second), seed), *cells in zip(jobs, *columns, strict=True):
+        name = f"{LABELS[first]} − {LABELS[second]}"
+        lines.append(f"| {name} | {folders['dual'][seed].name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def difference(a: tuple[Path, str], b: tuple[Path, str], attack: str, eps: float) -> str:
-    first, second = (
-        read_predictions(run / "predictions" / f"{value(run, branch, attack, eps)['stem']}.csv")
-        for run, branch in (a, b)
-    )
-    table = open_store(load_config(a[0] / "config.yaml").data.store).table
-    row = paired_comparison(first.frame, second.frame, table).iloc[0]  # of the one finding
-    return f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), " + (
-        "p < 0.001" if row["p_delong"] < 0.001 else f"p = {row['p_delong']:.3f}"
-    )
+def non_inferiority_table(folders: Folders) -> str:
+    lines = [
+        f"Not worse than standard training on clean images, by a margin of {MARGIN} AUROC? (lower "
+        "one-sided 97.5 % limit of the difference, bootstrap of patients)",
+        "",
+        "| branch | seed | difference | lower limit | p | not inferior |",
+        "|---|---|---|---|---|---|",
+    ]
+    table = store_table(folders)
+    for branch, seed in product(("clean", "adv"), range(len(folders["dual"]))):
+        runs = folders["dual"][seed], folders["standard"][seed]
+        frames = [
+            read_predictions(
+                run / "predictions" / f"{macro_auroc(run, b)['predictions']}.csv"
+            ).frame
+            for run, b in zip(runs, (branch, "single"), strict=True)
+        ]
+        found = not_inferior(*frames, table)
+        cells = [f"{found.difference:+.3f}", f"{found.low:+.3f}", f"{found.p:.4f}"]
+        verdict = "yes" if found.not_inferior else "no"
+        lines.append(
+            f"| {LABELS['dual', branch]} | {runs[0].name} | " + " | ".join([*cells, verdict]) + " |"
+        )
+    return "\n".join(lines)
 
 
-def cost_table(folders: dict[str, list[Path]]) -> str:
-    lines = ["| model | seconds of training (median of seeds) | selected epochs |", "|---|---|---|"]
+def not_inferior(
+    first: pd.DataFrame, second: pd.DataFrame, table: pd.DataFrame
+) -> statistics.NonInferiority:
+    labels = labels_of(first, table)
+    finding = labels.columns[0]
+    both = [
+        statistics.weighted_auroc(labels[finding], frame[f"logit:{finding}"])
+        for frame in (first, second)
+    ]
+    redrawn = statistics.bootstrap(both, first["patient_id"])
+    value = paired_comparison(first, second, table, redraws=100).iloc[0]["difference"]
+    return bootstrap_non_inferiority(value, redrawn[:, 0] - redrawn[:, 1], MARGIN)
+
+
+def flags_table(folders: Folders, eps: float) -> str:
+    lines = [
+        f"Checks of `trust.csv` at ε = {fraction(eps)}, 64 test images: how many seeds pass.",
+        "",
+        "| check | " + " | ".join(LABELS.values()) + " |",
+        "|---" * (1 + len(MODELS)) + "|",
+    ]
+    tables = {m: [own_trust(p, m[1]) for p in folders[m[0]]] for m in MODELS}
+    for check in tables[MODELS[0]][0].index:
+        cells = []
+        for model in MODELS:
+            verdicts = [table.loc[check, "verdict"] for table in tables[model]]
+            checked = [v for v in verdicts if v != "not checked"]
+            cells.append(f"{checked.count('pass')} of {len(checked)}" if checked else "not checked")
+        lines.append(f"| {check} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def own_trust(run: Path, branch: str) -> pd.DataFrame:
+    table = read_trust(run / "trust.csv")
+    return table[table["branch"] == branch].set_index("check")
+
+
+def cost_table(folders: Folders, eps: float) -> str:
+    lines = [
+        "| model | seconds of training | selected epochs | seconds of `fast`, 20 radii | "
+        "seconds of `strong`, 2 radii, all routes |",
+        "|---|---|---|---|---|",
+    ]
     for regime, paths in folders.items():
-        seconds = np.median([provenance(path)["seconds"] for path in paths])
         epochs = [
             str(json.loads((path / "checkpoints" / "best.json").read_text())["epoch"])
             for path in paths
         ]
-        lines.append(f"| {regime} | {seconds:.0f} | {', '.join(epochs)} |")
-    return "\n".join(lines)
+        seconds = np.median([provenance(path)["seconds"] for path in paths])
+        fast, strong = (
+            np.median([spent(path, a, eps) for path in paths]) for a in ("fast", "strong")
+        )
+        lines.append(
+            f"| {regime} | {seconds:.0f} | {', '.join(epochs)} | {fast:.0f} | {strong:.0f} |"
+        )
+    note = "Medians of seeds, measured while other work ran on the same machine: upper bounds."
+    return "\n".join([*lines, "", note])
 
 
-def value(
-    run: Path, branch: str, attack: str, eps: float | None, attacked: str | None = None
-) -> dict[str, Any]:
-    """The macro AUROC of one condition, its interval and the stem of its predictions."""
-    rows = read_metrics(run / "metrics.csv")
-    wanted = (
-        (rows["store"] == provenance(run)["store"]["name"])
-        & (rows["checkpoint"] == "best")
-        & (rows["split"] == "test")
-        & (rows["branch"] == branch)
-        & (rows["attack"] == attack)
-        & (rows["finding"] == "macro")
-        & (rows["metric"] == "auroc")
-        & (rows["interval"] == "bootstrap")
-    )
-    if attack == "pgd":
-        wanted &= (rows["attacked_branch"] == (attacked or branch)) & np.isclose(rows["eps"], eps)
-    (row,) = rows[wanted].to_dict("records")
-    return {
-        "value": row["value"],
-        "low": row["low"],
-        "high": row["high"],
-        "stem": row["predictions"],
-    }
+def spent(run: Path, attack: str, eps: float) -> float:
+    """Seconds of all sweeps of a suite."""
+    rows = rows_of(run, attack=attack, metric="auroc", finding="macro", group="all", eps=eps)
+    stems = rows[rows["branch"] == rows["attacked_branch"]]["predictions"]
+    return sum(receipt(run, stem)["seconds"] for stem in stems)
 
 
-def draw(data: str, folders: dict[str, list[Path]], out: Path) -> None:
-    """AUROC against ε: the mean over seeds, and every seed as a thin line."""
-    radii = load_config(folders["dual"][0] / "config.yaml").evaluated_eps
+def store_table(folders: Folders) -> pd.DataFrame:
+    return open_store(load_config(folders["dual"][0] / "config.yaml").data.store).table
+
+
+def draw(data: str, folders: Folders, out: Path) -> None:
+    """AUROC against ε: the mean over seeds, every seed as a thin line, strong as crosses."""
+    eps = load_config(folders["dual"][0] / "config.yaml").attack.eps
+    radii = [2 * eps * step / POINTS for step in range(1, POINTS + 1)]
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     axes.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
     axes.text(255 * radii[-1], 0.51, "chance", ha="right", va="bottom", color="#777777")
-    places = [0.0, *(255 * eps for eps in radii)]
     for model in MODELS:
         curves = [
-            [value(path, model[1], "" if eps == 0 else "pgd", eps)["value"] for eps in (0, *radii)]
+            [macro_auroc(path, model[1])["value"]]
+            + [macro_auroc(path, model[1], "fast", eps=radius)["value"] for radius in radii]
             for path in folders[model[0]]
         ]
         for curve in curves:
-            axes.plot(places, curve, color=COLOURS[model], linewidth=0.6, alpha=0.5)
+            axes.plot(
+                [0, *(255 * r for r in radii)], curve, color=COLOURS[model], lw=0.6, alpha=0.5
+            )
         mean = np.mean(curves, axis=0)
-        axes.plot(places, mean, color=COLOURS[model], marker="o", label=" ".join(model))
-    axes.set(xlabel="radius ε of the attack, in 1/255", ylabel="test AUROC", ylim=(0, 1.02))
-    axes.legend(frameon=False)
+        axes.plot([0, *(255 * r for r in radii)], mean, color=COLOURS[model], label=LABELS[model])
+        strong = [
+            np.mean(
+                [
+                    macro_auroc(p, model[1], "strong", eps=f * eps)["value"]
+                    for p in folders[model[0]]
+                ]
+            )
+            for f in (1, 2)
+        ]
+        axes.plot([255 * eps, 510 * eps], strong, color=COLOURS[model], marker="x", linestyle="")
+    axes.set(xlabel="radius ε of the attack, in 1/255", ylabel="test AUROC", ylim=(-0.02, 1.02))
+    axes.legend(frameon=False, title="lines: fast; crosses: strong")
     axes.spines[["top", "right"]].set_visible(False)
     out.parent.mkdir(exist_ok=True)
     figure.savefig(out, metadata={"Date": None})
-
-
-def provenance(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / "provenance.json").read_text()))
-
-
-def fraction(eps: float) -> str:
-    return f"{255 * eps:g}/255"
 
 
 if __name__ == "__main__":

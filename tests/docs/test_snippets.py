@@ -21,12 +21,15 @@ SMALLER: Mapping[str, list[str]] = {"--images": ["80"]}
 """Values of options that are replaced, so that examples take seconds."""
 SHORTER = [
     *("train.epochs=1", "train.validation_steps=1"),
-    *("evaluate.steps=1", "evaluate.redraws=100"),
+    *("evaluate.steps=1", "evaluate.redraws=100", "evaluate.trust_images=4"),
 ]
 """Settings put behind those of every `train`, which win."""
 
 TUTORIAL = "docs/tutorial/first-comparison.md"
-AFTER_TUTORIAL = ["docs/how-to/read-the-numbers.md", "docs/how-to/resume-and-move.md"]
+AFTER_TUTORIAL = [
+    *("docs/how-to/read-the-numbers.md", "docs/how-to/resume-and-move.md"),
+    *("docs/how-to/evaluate-robustness.md", "docs/how-to/verify-a-result.md"),
+]
 """Pages that go on from what the tutorial made."""
 OTHERS = [page for page in PAGES if page not in (TUTORIAL, *AFTER_TUTORIAL) and blocks_of(page)]
 
