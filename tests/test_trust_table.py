@@ -6,7 +6,14 @@ import pandas as pd
 import pytest
 
 from medrobust.errors import MedrobustError
-from medrobust.trust_table import TRUST_COLUMNS, Check, read_trust, trust_rows, write_trust
+from medrobust.trust_table import (
+    TRUST_COLUMNS,
+    Check,
+    outcomes,
+    read_trust,
+    trust_rows,
+    write_trust,
+)
 
 IDENTITY = {
     "store": "NA",
@@ -32,6 +39,15 @@ def test_a_row_per_check_says_what_was_checked():
     assert rows["verdict"].tolist() == ["pass", "not checked", "flag"]
     for name, value in IDENTITY.items():
         assert rows[name].eq(value).all()
+
+
+def test_outcomes_are_the_same_text_before_and_after_writing(tmp_path):
+    rows = trust_rows(CHECKS, IDENTITY)
+    write_trust(tmp_path / "trust.csv", rows)
+    found = outcomes(rows)
+    assert outcomes(read_trust(tmp_path / "trust.csv")) == found
+    assert found["value"] == ["0.1", "nan", str(1 / 3)]
+    assert found["verdict"] == ["pass", "not checked", "flag"]
 
 
 def test_no_checks_are_a_table_without_rows(tmp_path):

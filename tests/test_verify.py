@@ -28,16 +28,17 @@ from medrobust.verify import Finding, verify
 
 Copy = Callable[[RunDir], RunDir]
 EPS = 2 / 255
-CLEAN = "phantom-test-best-adv-clean"
+CLEAN = "phantom-test-best-single-clean"
+UNSCORED = ("not checked", "it has no rows: other weights made it")
 NO_RECEIPT = "rows of trust.csv without a receipt"
-ATTACKED = "phantom-test-best-adv-pgd-linf-0.00784314-on-adv"
+ATTACKED = "phantom-test-best-single-pgd-linf-0.00784314-on-single"
 
 
 @pytest.fixture(scope="module")
-def quick_run(dual_run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+def quick_run(standard_run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """One with fewer numbers; nothing may change it."""
     folder = tmp_path_factory.mktemp("quick") / "run"
-    run = RunDir(Path(shutil.copytree(dual_run.path, folder)))
+    run = RunDir(Path(shutil.copytree(standard_run.path, folder)))
     evaluate(run, what=Evaluation(groups=(), redraws=100))
     return run
 
@@ -208,7 +209,7 @@ class TestReceipts:
 class TestImages:
     def test_outside_the_ball(self, run: RunDir, tiny_store: Store) -> None:
         with np.load(run.adversarial / f"{ATTACKED}.npz") as saved:
-            image = str(saved["image_id"][1])
+            image, number = str(saved["image_id"][1]), len(saved["image_id"])
         row = tiny_store.table["image_id"].tolist().index(image)
         middle = tiny_store.pixels(row).astype(float).squeeze()[10, 10] / 255
         away = 0.02 if middle < 0.5 else -0.02
@@ -218,7 +219,7 @@ class TestImages:
 
         edit_images(run, change)
         start = f"image {image!r} of {tiny_store.findings[2]} is 0.02 away (linf)"
-        note = f"{start}, the radius is 0.00784314"
+        note = f"{start}, the radius is 0.00784314 (1 of {number} images are outside)"
         assert Finding("ball", ATTACKED, "wrong", note) in wrong(run)
 
     def test_outside_the_box(self, run: RunDir) -> None:
@@ -323,13 +324,13 @@ class TestNumbers:
 
     def test_threshold_edited(self, run: RunDir) -> None:
         def change(table: pd.DataFrame) -> pd.DataFrame:
-            chosen = (table["metric"] == "threshold") & (table["branch"] == "adv")
+            chosen = (table["metric"] == "threshold") & (table["branch"] == "single")
             table.loc[table.index[chosen][0], "value"] = "0.25"
             return table
 
         self.change(run, change)
         (found,) = wrong(run)
-        assert found.what == "phantom-val-best-adv-clean/thresholds"
+        assert found.what == "phantom-val-best-single-clean/thresholds"
         assert "value of threshold of nodule is 0.25, the predictions give " in found.note
 
     def test_all_rows_of_a_file_deleted_with_their_record(self, run: RunDir) -> None:
@@ -355,13 +356,15 @@ class TestNumbers:
         notes = {f.note for f in wrong(run)}
         assert notes == {"it has no rows, since there is no metrics.csv"}
 
-    def test_other_redraws_and_groups_are_remembered(self, dual_run: RunDir, copy_of: Copy) -> None:
-        run = copy_of(dual_run)
+    def test_other_redraws_and_groups_are_remembered(
+        self, standard_run: RunDir, copy_of: Copy
+    ) -> None:
+        run = copy_of(standard_run)
         evaluate(run, what=Evaluation(eps=(), redraws=150, groups=("view",)))
         assert wrong(run) == []
         record = json.loads((run.path / "metrics.json").read_text())["scores"][CLEAN]
         assert record == {
-            "thresholds": "phantom-val-best-adv-clean",
+            "thresholds": "phantom-val-best-single-clean",
             "redraws": 150,
             "seed": 0,
             "points": True,
@@ -393,6 +396,15 @@ class TestWeights:
         note = "made with older weights of checkpoint best; run `evaluate` again"
         assert Finding("weights", ATTACKED, "not checked", note) in found
 
+    def test_older_ones_without_numbers(self, run: RunDir) -> None:
+        """After another evaluation `metrics.csv` claims nothing of the older predictions."""
+        self.replace(run)
+        evaluate(run, what=Evaluation(suite="fgsm", groups=(), redraws=100))
+        found = wrong(run)
+        assert {f.verdict for f in found} == {"not checked"}
+        assert {f.what for f in found} == {ATTACKED}
+        assert Finding("metrics", ATTACKED, *UNSCORED) in found
+
     def test_gone(self, run: RunDir) -> None:
         (run.checkpoints / "best.safetensors").unlink()
         found = wrong(run)
@@ -407,8 +419,8 @@ class TestWeights:
         assert {f.check for f in found} == {"weights"}
         assert "is damaged" in found[0].note
 
-    def test_of_last_the_running_average_counts(self, dual_run: RunDir, copy_of: Copy) -> None:
-        run = copy_of(dual_run)
+    def test_of_last_the_running_average_counts(self, standard_run: RunDir, copy_of: Copy) -> None:
+        run = copy_of(standard_run)
         evaluate(run, what=Evaluation(checkpoint="last", groups=(), redraws=100))
         assert wrong(run) == []
 
@@ -455,8 +467,8 @@ class TestStores:
         assert [f[:3] for f in found] == [("store", "phantom", "wrong")]
         assert "images.npy was changed after the store was made" in found[0].note
 
-    def test_an_external_one(self, dual_run: RunDir, copy_of: Copy, other_store: Store) -> None:
-        run = copy_of(dual_run)
+    def test_an_external_one(self, standard_run: RunDir, copy_of: Copy, other_store: Store) -> None:
+        run = copy_of(standard_run)
         evaluate(run, other_store, Evaluation(groups=(), redraws=100))
         assert wrong(run, other_store) == []
         found = wrong(run)
@@ -515,6 +527,10 @@ class TestKinds:
         monkeypatch.setattr("medrobust.trusted.check_trust", lambda *given, **settings: [check])
         evaluate(run, what=Evaluation(groups=(), redraws=100, trust_images=4))
         assert wrong(run) == []
+        honest = run.trust.read_text()
+        run.trust.write_text(honest.replace("masking,1.0,", "masking,0.5,", 1))
+        assert [f.note for f in wrong(run)] == ["trust.csv says other things than the receipt"]
+        run.trust.write_text(honest)
         self.change_trust(run)
         start, images = "phantom-test-best", len(stratified_rows(run.training_store(), "test", 4))
         assert wrong(run) == [
@@ -578,12 +594,12 @@ class TestCommand:
         assert out.splitlines() == [
             str(quick_run.path),
             "  store        1 ok",
-            "  predictions  8 ok",
-            "  weights      8 ok",
-            "  images       8 ok",
-            "  ball         2 ok",
-            "  receipt      2 ok",
-            "  metrics      8 ok",
+            "  predictions  4 ok",
+            "  weights      4 ok",
+            "  images       4 ok",
+            "  ball         1 ok",
+            "  receipt      1 ok",
+            "  metrics      4 ok",
         ]
 
     def test_something_wrong(
@@ -592,7 +608,7 @@ class TestCommand:
         (run.receipts / f"{ATTACKED}.json").unlink()
         assert self.call(monkeypatch, run.path) == 1
         out = capsys.readouterr().out.splitlines()
-        assert "  receipt      1 ok, 1 wrong" in out
+        assert "  receipt      1 wrong" in out
         assert out[-1] == (
             f"  wrong: receipt: {ATTACKED}: attacked predictions without receipts/{ATTACKED}.json"
         )
@@ -602,7 +618,7 @@ class TestCommand:
     ) -> None:
         (run.checkpoints / "best.safetensors").unlink()
         assert self.call(monkeypatch, run.path) == 0
-        assert "  weights      8 not checked" in capsys.readouterr().out.splitlines()
+        assert "  weights      4 not checked" in capsys.readouterr().out.splitlines()
 
     def test_a_stricter_tolerance(
         self, run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -40,7 +40,7 @@ def write_adversarial(path: Path, found: Adversarial, shown: NDArray[np.int64]) 
 def count_adversarial(path: Path) -> int:
     """Of how many cases a file holds images; 0 if it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return len(saved["image_id"])
     except UNREADABLE:
         return 0

@@ -305,7 +305,7 @@ def _name(plan: Mapping[str, Any], cases: Cases) -> str:
 def _load(path: Path) -> Arrays | None:
     """A batch that was done before; None if there is none that can be read."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return {name: saved[name] for name in saved.files}
     except UNREADABLE:
         return None

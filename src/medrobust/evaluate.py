@@ -25,6 +25,7 @@ from medrobust.predictions import write_predictions
 from medrobust.rescoring import rescore
 from medrobust.rundir import RunDir
 from medrobust.scoring import How, Record, choose, older_record, origins, score, write_record
+from medrobust.subgroups import check_columns
 from medrobust.sweeping import Sortie, Track, carry_out
 from medrobust.trusted import check_networks
 
@@ -52,13 +53,15 @@ def evaluate(
 
     Raises:
         MedrobustError: the store does not fit the model or was changed since the training, the
-            split is empty or has no labels, an attack is not valid.
+            split is empty or has no labels, an attack is not valid, the table lacks a column of
+            groups.
     """
     what, config = what or Evaluation(), run.config()
     job = Job.of(run, store or run.training_store(), config, what)
     task, findings = job.store.info.task, job.store.findings
     sweeps = sweeps_of(config, what, list(job.networks), task, findings)
     shown = list(shown_conditions(config, what))
+    check_columns(what.groups or (), job.store.table)
     validation, notes = _validation(job)
     _show(validation, "val", Condition(), track)
     for condition in shown:

@@ -65,7 +65,7 @@ def subgroup_rows(
     """
     labels = labels_of(predictions, table)
     check_thresholds(labels, thresholds, stem)
-    chosen = _usual(table) if columns is None else _checked(columns, table)
+    chosen = _usual(table) if columns is None else check_columns(columns, table)
     groups = _groups(predictions["image_id"], table, chosen)
     parts = [part for inside in groups.values() for part in (inside, ~inside)]
     measures = _measures(predictions, labels, thresholds, parts)
@@ -90,7 +90,12 @@ def _usual(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _checked(columns: Sequence[str], table: pd.DataFrame) -> list[str]:
+def check_columns(columns: Sequence[str], table: pd.DataFrame) -> list[str]:
+    """The columns, each once.
+
+    Raises:
+        MedrobustError: the table lacks one, or it has too many values.
+    """
     """The columns, each once."""
     for column in columns:
         if column not in table.columns:

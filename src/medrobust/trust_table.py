@@ -49,6 +49,12 @@ def trust_rows(checks: Sequence[Check], identity: Mapping[str, Any]) -> pd.DataF
     return pd.DataFrame(rows, columns=list(TRUST_COLUMNS))
 
 
+def outcomes(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """What the rows say, as text that a receipt can hold."""
+    names = ("check", "value", "reference", "verdict")
+    return {name: [str(value) for value in rows[name].tolist()] for name in names}
+
+
 def write_trust(path: Path, rows: pd.DataFrame) -> None:
     """Write `trust.csv`, whole or not at all; numbers round-trip."""
     write_csv(path, rows[list(TRUST_COLUMNS)])

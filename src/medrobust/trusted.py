@@ -18,7 +18,7 @@ from medrobust.randomness import image_keys, key, numbers_of
 from medrobust.software import software
 from medrobust.sweeping import Track
 from medrobust.trust import CHECKS, check_trust
-from medrobust.trust_table import TRUST_COLUMNS, read_trust, trust_rows, write_trust
+from medrobust.trust_table import TRUST_COLUMNS, outcomes, read_trust, trust_rows, write_trust
 
 IDENTITY = ("store", "split", "checkpoint", "branch", "norm", "eps")
 
@@ -76,7 +76,8 @@ def _checked(
     )
     found = trust_rows(checks, identity | {"n": len(rows)})
     write_trust(job.run.trust, pd.concat([there[~own], found], ignore_index=True))
-    write_json(receipt, {"made_with": wanted, "software": software(), "images": ids})
+    record = {"made_with": wanted, "software": software(), "images": ids}
+    write_json(receipt, record | {"checks": outcomes(found)})
     return found
 
 

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from medrobust import checkpoints
+from medrobust.corruptions import CORRUPTIONS
 from medrobust.data.prepare import prepare
 from medrobust.data.selection import Selection
 from medrobust.data.store import Store, StoreInfo
@@ -58,12 +59,41 @@ SETTINGS = {
 }
 
 EVALUATIONS = {
-    "--branches x": "--branches: expected own or matrix, found 'x'",
+    "--branches x": "--branches: expected one of own, matrix, found 'x'",
     "--eps garbage": "--eps: expected numbers such as 0.005,4/255, found 'garbage'",
     "--eps 4": "eps: expected a radius between 0 and 1, in units of the image's range "
     "(4/255 rather than 4), found 4.0",
     "--eps -0.1": "eps: expected a radius between 0 and 1, in units of the image's range "
     "(4/255 rather than 4), found -0.1",
+    "--eps 1.01": "eps: expected a radius between 0 and 1, in units of the image's range "
+    "(4/255 rather than 4), found 1.01",
+    "--eps nan": "--eps: expected numbers such as 0.005,4/255, found 'nan'",
+    "--suite slow": "--suite: expected one of fast, strong, pgd, apgd, fgsm, square, found 'slow'",
+    "--norm l3": "--norm: expected one of linf, l2, l1, found 'l3'",
+    "--norm l1": "eps: expected radii (--eps) beside another norm or unit than the training's, "
+    "found none",
+    "--unit native": "eps: expected radii (--eps) beside another norm or unit than the "
+    "training's, found none",
+    "--unit hu --eps 10": "--unit: expected one of image, native, found 'hu'",
+    "--goal all": "goal: expected total, finding, vanish:NAME or appear:NAME, found 'all'",
+    "--goal vanish": "goal: expected total, finding, vanish:NAME or appear:NAME, found 'vanish'",
+    "--goal vanish:nodle": "goal: expected a finding of the model (nodule, consolidation, "
+    "effusion, pneumothorax, cardiomegaly), found 'nodle'",
+    "--loss hinge": "--loss: expected one of margin, cross-entropy, dlr, found 'hinge'",
+    "--suite apgd --loss dlr": "loss dlr: expected at least 3 exclusive classes and the goal "
+    "total, found 5 findings of task multilabel and goal total; use margin or cross-entropy",
+    **{
+        f"--suite {suite} {option}": f"--suite {suite}: expected no --steps, --restarts, "
+        "--queries or --loss, since a suite has budgets of its own; give a single attack "
+        "instead, such as --suite apgd"
+        for suite in ("strong", "fast")
+        for option in ("--steps 5", "--restarts 2", "--queries 9", "--loss margin")
+    },
+    "--corruptions blurr": "corruption: expected one of {corruptions}, found 'blurr'; did you "
+    "mean blur?",
+    "--groups hospital": "expected columns of the store's table to group images by, found "
+    "'hospital', which it lacks; it has {columns}",
+    "--save-images 12": "--save-images: expected one of 8, 16, stored, found '12'",
     "--split tset": "store phantom has no images in split 'tset': it has train, val, test",
     "--checkpoint epoch-0099": "checkpoint: no file {run}/checkpoints/epoch-0099.safetensors; "
     "there are best, epoch-0001, last",
@@ -101,11 +131,14 @@ def test_no_configuration(refusal: Refuse) -> None:
 
 @pytest.mark.parametrize(("options", "expected"), EVALUATIONS.items())
 def test_evaluate_options(
-    refusal: Refuse, dual_run: RunDir, contents: Contents, options: str, expected: str
-) -> None:
+    refusal: Refuse, dual_run: RunDir, contents: Contents, tiny_store: Store, options: str,
+    expected: str,
+) -> None:  # fmt: skip
     before = contents(dual_run.path)
     found = refusal("evaluate", dual_run.path, *options.split())
-    assert found == expected.format(run=dual_run.path)
+    columns = [name for name in tiny_store.table if not name.startswith("label:")]
+    names = {"corruptions": ", ".join(CORRUPTIONS), "columns": ", ".join(columns)}
+    assert found == expected.format(run=dual_run.path, **names)
     assert contents(dual_run.path) == before
 
 

@@ -19,7 +19,10 @@ from medrobust.data.store import Store, open_store
 from medrobust.errors import MedrobustError
 from medrobust.rundir import RunDir
 
-COMMANDS = ["train", "evaluate", "explain", "report", "demo"]
+COMMANDS = [
+    *("train", "evaluate", "explain", "report", "inspect", "verify"),
+    *("import", "export", "predict", "demo"),
+]
 SOURCES = [
     *("phantom", "medmnist", "images", "arrays", "dicom"),
     *("chexpert", "nih", "kneemri", "luna16", "custom"),

@@ -30,7 +30,7 @@ def verify(
     Args:
         run: an evaluated run.
         store: one that was evaluated beside the training store, or that one at another place.
-        tolerance: of scores when attacked images are shown again, absolute and relative.
+        tolerance: of scores when images are shown again, absolute and relative.
         device: on which they are.
         track: makes a progress callback.
 

@@ -14,6 +14,7 @@ from medrobust import checkpoints
 from medrobust.data.aligned import Aligned, align
 from medrobust.data.store import Store, open_store, verify_checksum
 from medrobust.errors import MedrobustError
+from medrobust.metrics import read_metrics
 from medrobust.models import deployed, restore_model
 from medrobust.predictions import Predictions, finding_names, read_predictions
 from medrobust.routing import deployments
@@ -33,6 +34,8 @@ class Evidence:
     """The readable ones, by stem."""
     stores: dict[str, Store] = field(default_factory=dict)
     """The verified ones, by checksum."""
+    claimed: frozenset[str] = frozenset()
+    """The stems that `metrics.csv` has numbers of."""
     _weights: dict[str, str] = field(default_factory=dict)
     _networks: dict[str, dict[str, nn.Module]] = field(default_factory=dict)
 
@@ -105,6 +108,8 @@ def gather(
         findings += trouble
         if told is not None:
             evidence.predictions[path.stem] = told
+    rows, _ = attempted("metrics", run.metrics.name, partial(read_metrics, run.metrics))
+    evidence.claimed = frozenset() if rows is None else frozenset(rows["predictions"])
     wanted = {
         str(told.sidecar.get("store_checksum", "")): str(told.sidecar["store"])
         for told in evidence.predictions.values()

@@ -30,7 +30,8 @@ def judged(check: str, what: str, test: Callable[[], Iterable[str]]) -> list[Fin
     problems: list[Finding] = []
 
     def listen() -> bool:
-        problems.extend(Finding(check, what, "wrong", problem) for problem in test())
+        for problem in test():
+            problems.append(Finding(check, what, "wrong", problem))  # kept if the test then fails
         return True
 
     _, trouble = attempted(check, what, listen)

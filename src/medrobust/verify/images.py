@@ -35,8 +35,7 @@ def check_attacked(evidence: Evidence, stem: str, tolerance: float, batch: int) 
 
 def check_saved(evidence: Evidence, stem: str, tolerance: float, batch: int) -> list[Finding]:
     """`adversarial/<stem>/<depth>/<slot>/`, where these predictions are of images read back."""
-    _, slash, _ = evidence.told(stem).sidecar["attack"].get("name", "").partition("/")
-    if not slash:
+    if "/" not in str(evidence.told(stem).sidecar["attack"].get("name")):
         return []
     return judged("saved images", stem, lambda: _read_back(evidence, stem, tolerance, batch))
 
@@ -51,12 +50,15 @@ def _within(evidence: Evidence, stem: str) -> Iterator[str]:
     centres = load_images(showing.store, showing.rows, "cpu").numpy().astype(np.float64)
     for slot, name in enumerate(showing.slots):
         moved = (images[:, slot] - centres).reshape(len(images), -1)
-        for image, length, radius in zip(saved.image_id, _length(moved, norm), radii, strict=True):
-            if not length <= radius * (1 + SHRINKAGE) + ROUNDING * _size(moved.shape[1], norm):
-                yield (
-                    f"image {image!r} of {name.removeprefix(LOGIT)} is {length:.6g} away ({norm}), "
-                    f"the radius is {radius:.6g}"
-                )
+        length = _length(moved, norm)
+        out = ~(length <= radii * (1 + SHRINKAGE) + ROUNDING * _size(moved.shape[1], norm))
+        if out.any():
+            first = int(out.argmax())
+            yield (
+                f"image {saved.image_id[first]!r} of {name.removeprefix(LOGIT)} is "
+                f"{length[first]:.6g} away ({norm}), the radius is {radii[first]:.6g} "
+                f"({int(out.sum())} of {len(out)} images are outside)"
+            )
 
 
 def _radii(showing: Showing) -> Scores:

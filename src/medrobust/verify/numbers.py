@@ -95,10 +95,11 @@ def _differences(again: Again, origin: str, found: pd.DataFrame) -> Iterator[str
     for key in sorted(there.keys() - wanted.keys()):
         yield f"a row of {_named(key)} that the predictions do not give"
     for key in sorted(wanted.keys() & there.keys()):
-        for column in COLUMNS:
-            have, want = there[key][column], wanted[key][column]
-            if not _same(column, have, want):
-                yield f"{column} of {_named(key)} is {have}, the predictions give {want}"
+        have, want = there[key], wanted[key]
+        off = [column for column in COLUMNS if not _same(column, have[column], want[column])]
+        if off:
+            told = f"is {have[off[0]]}, the predictions give {want[off[0]]}"
+            yield f"{' and '.join(off)} of {_named(key)} {told}"
 
 
 def _by_key(rows: pd.DataFrame) -> dict[Key, dict[str, object]]:

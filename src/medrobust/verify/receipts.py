@@ -47,7 +47,7 @@ def _same_weights(evidence: Evidence, stem: str) -> Iterator[str]:
     name = sidecar["checkpoint"]
     if evidence.weights(name) == sidecar.get("weights"):
         return
-    if not evidence.run.is_done:
+    if stem not in evidence.claimed or not evidence.run.is_done:
         raise UncheckedError(f"made with older weights of checkpoint {name}; run `evaluate` again")
     yield f"checkpoint {name} does not have the weights that made it; run `evaluate` again"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from medrobust.trust_table import read_trust
+from medrobust.trust_table import outcomes, read_trust
 from medrobust.trusted import IDENTITY
 from medrobust.verify.evidence import Evidence
 from medrobust.verify.finding import Finding, UncheckedError, attempted, judged
@@ -18,16 +18,17 @@ MADE_WITH = "made_with"
 def check_trust(evidence: Evidence, receipts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     """The rows of `trust.csv` against the receipts of checks."""
     path, findings = evidence.run.trust, list[Finding]()
-    groups: dict[Any, pd.DataFrame] = {}
+    groups: dict[tuple[str, ...], pd.DataFrame] = {}
     if path.is_file():
         rows, findings = attempted("trust", path.name, lambda: read_trust(path))
-        groups = {} if rows is None else dict(iter(rows.groupby(list(IDENTITY))))
+        if rows is not None:
+            groups = {tuple(map(str, key)): part for key, part in rows.groupby(list(IDENTITY))}
     for stem, receipt in receipts.items():
         made = receipt[MADE_WITH] if isinstance(receipt[MADE_WITH], dict) else {}
-        part = groups.pop(tuple(made.get(name) for name in IDENTITY), None)
+        part = groups.pop(tuple(str(made.get(name)) for name in IDENTITY), None)
         findings += judged("trust", stem, partial(_checked, evidence, receipt, made, part))
     for key in groups:
-        what = "-".join(map(str, key))
+        what = "-".join(key)
         findings.append(Finding("trust", what, "wrong", "rows of trust.csv without a receipt"))
     return findings
 
@@ -44,6 +45,8 @@ def _checked(
     images = len(receipt.get("images") or ())
     if (rows["n"] != images).any():
         yield f"trust.csv says n = {rows['n'].iloc[0]}, the receipt names {images} images"
+    if outcomes(rows) != receipt.get("checks"):
+        yield "trust.csv says other things than the receipt"
     name = str(made.get("checkpoint"))
     if evidence.weights(name) != made.get("weights"):
         if not evidence.run.is_done:
