@@ -123,8 +123,8 @@ class TestRadii:
     def test_the_first_look_serves_all(self, bench: Bench) -> None:
         images = len(bench.rows)
         shared = bench.attack("fast")
-        # the image and its look; then a pass at the start, the steps, and what the end gives
-        assert shared.passes == bench.network.shown == images * (2 + 3 * (2 + STEPS))
+        # the image and its look; then the steps, and what the end gives
+        assert shared.passes == bench.network.shown == images * (2 + 3 * (1 + STEPS))
         bench.network.shown = 0
         alone = bench.attack("apgd")
         assert alone.passes == bench.network.shown == images * (1 + 3 * (3 + STEPS))
@@ -290,7 +290,7 @@ class TestGoals:
         assert moved[aimed, 2].all()
         # images that have nothing to be attacked are not shown to the network again
         images, shown = len(bench.rows), int(aimed.sum())
-        assert found.passes == 2 * images + shown * 3 * (2 + STEPS)
+        assert found.passes == 2 * images + shown * 3 * (1 + STEPS)
 
     def test_one_finding_is_moved_further_than_all_at_once(self, bench: Bench) -> None:
         total = bench.attack(radii=(0.02,))

@@ -47,6 +47,15 @@ def predictions(run: RunDir) -> Iterator[tuple[str, Predictions]]:
         yield path.stem, read_predictions(path)
 
 
+@pytest.fixture(scope="module")
+def matrix_run(evaluated_run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """The evaluated run with all networks attacked and shown all attacks; nothing may change it."""
+    folder = tmp_path_factory.mktemp("matrix") / evaluated_run.path.name
+    run = RunDir(Path(shutil.copytree(evaluated_run.path, folder)))
+    evaluate(run, what=Evaluation(matrix=True, groups=()))
+    return run
+
+
 def logits(frame: pd.DataFrame) -> np.ndarray:
     return frame[[name for name in frame if name.startswith("logit:")]].to_numpy()
 
@@ -392,10 +401,9 @@ class TestMetrics:
         assert np.abs(logits(own) - logits(transferred)).max() > 1e-3
 
     def test_the_same_attacked_images_are_shown_to_every_branch(
-        self, evaluated_run: RunDir, copy_of: Copy, tiny_store: Store
+        self, matrix_run: RunDir, tiny_store: Store
     ) -> None:
-        run = copy_of(evaluated_run)
-        evaluate(run, what=Evaluation(matrix=True))
+        run = matrix_run
         networks = deployments(load_model(run, tiny_store)[0], "multilabel")
         cases = job_of(run, tiny_store).cases("test")
         _, images, labels, keys = next(cases.batches("pgd"))
@@ -413,12 +421,8 @@ class TestMetrics:
             found = logits(read_predictions(path).frame)
             np.testing.assert_allclose(found, worst, rtol=0, atol=1e-5)
 
-    def test_only_the_images_of_the_attacked_network_are_kept(
-        self, evaluated_run: RunDir, copy_of: Copy
-    ) -> None:
-        run = copy_of(evaluated_run)
-        evaluate(run, what=Evaluation(matrix=True))
-        assert {path.stem for path in run.adversarial.iterdir()} == {
+    def test_only_the_images_of_the_attacked_network_are_kept(self, matrix_run: RunDir) -> None:
+        assert {path.stem for path in matrix_run.adversarial.iterdir()} == {
             f"phantom-test-best-{name}-pgd-linf-0.00784314-on-{name}"
             for name in ("clean", "adv", "mean", "router")
         }

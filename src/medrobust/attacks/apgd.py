@@ -69,11 +69,13 @@ def apgd(
     """
     check_budget(steps, restarts, random_start=first is None)
     with frozen(network):
-        logits = full_precision(network(images))
-        best, highest = images.detach().clone(), loss(logits, labels)
-        left = torch.arange(len(images), device=images.device)
-        if broken is not None:
-            left = left[~broken(logits, labels)]
+        best, left = images.detach().clone(), torch.arange(len(images), device=images.device)
+        if first is None or broken is not None:
+            logits = full_precision(network(images))
+            highest = loss(logits, labels)
+            left = left if broken is None else left[~broken(logits, labels)]
+        else:
+            highest = first[0].clone()
         for restart in range(restarts):
             if not len(left):
                 break

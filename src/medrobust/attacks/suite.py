@@ -2,8 +2,9 @@
 
 `fast`, for daily use, is APGD on the margin with 20 steps. `strong` is, with standard budgets (100
 steps, 5,000 queries): APGD on the margin and on the cross-entropy, APGD aimed at each finding (or
-class), and the black-box Square attack on what is not broken yet. It is AutoAttack's idea (Croce &
-Hein 2020) for any number of sigmoids: AutoAttack itself needs a softmax over four classes.
+class), and the black-box Square attack on each finding (or class) that is not broken yet. It is
+AutoAttack's idea (Croce & Hein 2020) for any number of sigmoids: AutoAttack itself needs a softmax
+over four classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -153,8 +154,16 @@ def _strong(
             alone = findings if findings > 1 else 0  # on one sigmoid it is the margin again
             members += [make("margin", "apgd", Goal("finding", j)) for j in range(alone)]
     if norm != "l1":
-        members += [replace(make("margin", "square", goal), retires=True) for goal in goals]
+        asked = [one for goal in goals for one in _each_alone(goal, task, findings)]
+        members += [replace(make("margin", "square", goal), retires=True) for goal in asked]
     return members
+
+
+def _each_alone(goal: Goal, task: str, findings: int) -> list[Goal]:
+    """Of several sigmoids each is broken, or not, by itself; an image has one class."""
+    if goal.kind != "total" or task == "exclusive" or findings == 1:
+        return [goal]
+    return [Goal("finding", column) for column in range(findings)]
 
 
 def _targeted(task: str, findings: int, budget: Budget) -> list[Member]:
