@@ -10,7 +10,7 @@ from medrobust.data.prepare import prepare
 from medrobust.data.store import Store
 from medrobust.datasets.arrays import Arrays
 from medrobust.errors import MedrobustError
-from medrobust.inference import rank_scores
+from medrobust.losses import rank_scores
 from medrobust.models import build_model
 from medrobust.validation import check_selectable, macro_auroc, validate
 

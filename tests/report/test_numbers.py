@@ -110,6 +110,18 @@ def test_the_attack_of_most_radii_is_the_sweep_and_the_strongest_is_quoted(
     assert [arm.branch for arm in numbers.arms] == ["single", "single", "clean", "adv"]
 
 
+def test_an_attack_on_more_routes_is_not_one_on_more_models(material: Material) -> None:
+    routes = ["mean", "router"]  # `fast` attacks branches, `strong` with the matrix also these
+
+    def without(run: Run) -> Run:
+        rows = run.metrics
+        fast = (rows["attack"] == "fast") & rows["branch"].isin(routes)
+        return replace(run, metrics=rows[~fast])
+
+    numbers = Numbers([without(run) for run in material.numbers.runs], Evaluation("blobs"))
+    assert {c.attack for c in numbers.sweep} == {"fast"}
+
+
 def test_an_attack_on_fewer_models_is_not_quoted(found: list[Run]) -> None:
     run = found[0]
     pgd = run.metrics[run.metrics["attack"] == "pgd"]

@@ -106,9 +106,9 @@ class Numbers:
 
     @cached_property
     def attacks(self) -> dict[Condition, int]:
-        """Every attack on the whole image's labels, with the number of models it was made on."""
+        """Every attack on the whole image's labels, with the number of branches it was made on."""
         measured = {k[:3] for k in self._found if k[2].robust and not k[2].saved}
-        return Counter(condition for _, _, condition in measured)
+        return Counter(condition for _, branch, condition in measured if branch not in COMBINED)
 
     @cached_property
     def sweep(self) -> list[Condition]:
