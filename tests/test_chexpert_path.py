@@ -115,7 +115,7 @@ def test_from_the_download_to_a_dual_model_and_its_external_test(
     assert np.isnan(store.labels).any()
     quick = [
         *("network.width=8", "train.batch_size=12", "attack.steps=1", "train.validation_steps=1"),
-        *("evaluate.eps=[0.005]", "evaluate.steps=1", "evaluate.redraws=100"),
+        *("evaluate.eps=[0.005]", "evaluate.trust_images=2", "evaluate.redraws=100"),
     ]
     run = trained(store, tmp_path / "run", *quick)
     saved = checkpoints.load(run.checkpoints, "best")
