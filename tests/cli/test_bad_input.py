@@ -44,7 +44,7 @@ SETTINGS = {
     "regime=dula": "{config}: regime: input should be 'standard', 'adversarial', 'dual' or "
     "'noise', found 'dula'",
     "network.name=resnet5": "network: expected one of small, resnet18, resnet34, resnet50, "
-    "densenet121 or package.module:factory, found 'resnet5'; did you mean resnet50?",
+    "resnet101, densenet121 or package.module:factory, found 'resnet5'; did you mean resnet50?",
     "network.stem_pool=true": "network small: these options do not fit "
     "(SmallResNet.__init__() got an unexpected keyword argument 'stem_pool')",
     "network.options.channels=3": "{config}: network.options: channels follows from the store and "

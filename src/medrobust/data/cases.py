@@ -31,20 +31,31 @@ def gallery_rows(store: Store, split: str, per_finding: int = 4) -> NDArray[np.i
 
 
 def stratified_rows(store: Store, split: str, count: int) -> NDArray[np.int64]:
-    """About `count` rows of a split, ascending, with the same share of every pattern of labels.
+    """`count` rows of a split, ascending, with the same share of every pattern of labels.
 
-    Within a pattern the order is that of a hash of the image id, as above, so that a smaller choice
-    is part of a larger one's pattern by pattern. A pattern has at least one image.
+    Shares are rounded by largest remainders; where there are no more patterns than rows, each has
+    at least one. Within a pattern the order is that of a hash of the image id, as above.
     """
     rows = store.rows(split)
     if count >= len(rows):
         return rows
-    _, pattern = np.unique(np.nan_to_num(store.labels[rows], nan=2), axis=0, return_inverse=True)
+    labels = np.nan_to_num(store.labels[rows], nan=2)
+    _, pattern, sizes = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
     chosen: list[int] = []
-    for number in range(pattern.max() + 1):
-        same = rows[pattern.ravel() == number]
-        chosen += first_cases(store, same, max(1, round(count * len(same) / len(rows))))
+    for number, quota in enumerate(_quotas(sizes, count)):
+        chosen += first_cases(store, rows[pattern.ravel() == number], quota)
     return np.array(sorted(chosen), dtype=np.int64)
+
+
+def _quotas(sizes: NDArray[np.int64], count: int) -> list[int]:
+    """How many of `count` each group gets, in proportion to its size."""
+    least = int(len(sizes) <= count)
+    exact = (count - least * len(sizes)) * sizes / sizes.sum()
+    quotas = np.minimum(np.floor(exact).astype(int) + least, sizes)
+    for group in np.argsort(np.floor(exact) - exact, kind="stable"):
+        if quotas.sum() < count and quotas[group] < sizes[group]:
+            quotas[group] += 1
+    return [int(quota) for quota in quotas]
 
 
 def first_cases(
