@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from measure import interleaved, ratio, report
-from medrobust.attacked import Assault, Shown, attack_images
+from medrobust.assault import Assault, Shown, attack_images
 from medrobust.attacks.suite import Budget, suite_of
 from medrobust.networks import Classifier, build_backbone
 from medrobust.randomness import image_keys, key

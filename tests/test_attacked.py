@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from medrobust import statistics
-from medrobust.attacked import Assault, Attacked, Subsets, attack_all, forget
+from medrobust.assault import Assault
+from medrobust.attacked import Attacked, Subsets, attack_all, batches_folder, forget
 from medrobust.attacks.goals import Goal
 from medrobust.attacks.suite import Budget, suite_of
 from medrobust.data.batches import load_images, load_labels
@@ -88,9 +89,10 @@ class Bench:
         cases = Cases(self.store, self.rows, batch, CPU)
         ranges = np.ones(len(self.store.table)) if ranges is None else ranges
         subsets = Subsets(self.rows[:3], checked)
-        found = attack_all(assault, cases, subsets, {"plan": plan}, self.folder, ranges, **more)
+        folder = batches_folder(self.folder, {"plan": plan}, cases)
+        found = attack_all(assault, cases, subsets, folder, ranges, **more)
         if not plan:
-            forget(self.folder)
+            forget(folder)
         return found
 
 
@@ -166,6 +168,12 @@ class TestRadii:
         np.testing.assert_allclose(found.scores["other"][0], worst, rtol=0, atol=1e-5)
 
 
+def arrays_of(path: Path) -> dict[str, bytes]:
+    """What a batch's file holds, but for the time it took."""
+    with np.load(path) as saved:
+        return {name: saved[name].tobytes() for name in saved.files if name != "seconds"}
+
+
 class TestBatches:
     """How the work is cut changes nothing, and work that is done is not done again."""
 
@@ -210,7 +218,7 @@ class TestBatches:
     def test_a_damaged_batch_is_made_again(self, bench: Bench, damage: str) -> None:
         whole = bench.attack(batch=8, plan="p")
         first, second = sorted(bench.folder.rglob("*.npz"))
-        content = second.read_bytes()
+        content, arrays = second.read_bytes(), arrays_of(second)
         if damage == "partial":  # killed while it was written
             second.rename(second.with_name(f".{second.stem}.0123abcd.partial.npz"))
         else:
@@ -225,13 +233,17 @@ class TestBatches:
         same(bench.attack(batch=8, plan="p"), whole)
         assert bench.network.shown == whole.passes / 2
         assert sorted(bench.folder.rglob("*.npz")) == [first, second]
-        assert second.read_bytes() == content
+        assert arrays_of(second) == arrays
 
     def test_forgotten_work_leaves_nothing(self, bench: Bench) -> None:
         bench.attack(plan="p")
-        forget(bench.folder)
+        bench.attack(plan="q")
+        one, other = sorted(bench.folder.iterdir())
+        forget(one)
+        assert list(bench.folder.iterdir()) == [other]  # interrupted work of another plan stays
+        forget(other)
         assert not bench.folder.exists()
-        forget(bench.folder)
+        forget(other)
 
 
 class TestRanges:

@@ -126,6 +126,7 @@ class TestPredictions:
             "task": "multilabel",
             "attack": {
                 "name": "pgd",
+                "version": 1,
                 "goal": "total",
                 "norm": "linf",
                 "eps": EPS,

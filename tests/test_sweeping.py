@@ -203,7 +203,7 @@ class TestOtherAttacks:
         rows = read_metrics(run.metrics)
         fast = rows[rows["attack"] == "fast"]
         assert set(fast["predictions"]) == {stem}
-        assert set(fast["goal"]) == {"vanish"}
+        assert set(fast["goal"]) == {"vanish:effusion"}
         assert set(fast["finding"]) == {"effusion", "macro"}
         frame, sidecar = read_predictions(run.predictions / f"{stem}.csv")
         assert sidecar["attack"]["finding"] == "effusion"
@@ -375,7 +375,7 @@ class TestExclusive:
         run, store = copy_of(exclusive_run[0]), exclusive_run[1]
         evaluate(run, store, quick(suite="fast", goal="finding", eps=(EPS,)))
         evaluate(run, store, quick(suite="fast", goal="vanish:c", eps=(EPS,)))
-        rows = read_metrics(run.metrics).query("goal == 'vanish' and metric == 'accuracy'")
+        rows = read_metrics(run.metrics).query("goal == 'vanish:c' and metric == 'accuracy'")
         one, macro = (rows.loc[rows["finding"] == name, "value"].item() for name in ("c", "macro"))
         assert one == macro
         known = read_metrics(run.metrics).query("goal == 'finding' and metric == 'accuracy'")

@@ -8,8 +8,9 @@ that is done is kept on disk, so that an interrupted evaluation goes on where it
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,43 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from medrobust.adversarial import UNREADABLE
-from medrobust.attacks import Ball
-from medrobust.attacks.ball import Norm
-from medrobust.attacks.gradient import Look, frozen, full_precision
-from medrobust.attacks.suite import Member, is_wrong
-from medrobust.attacks.worst import Worst
+from medrobust.assault import Arrays, Assault, Shown, attack_images
 from medrobust.files import remove_partial, write_atomically
 from medrobust.inference import Cases
 from medrobust.progress import Count
-from medrobust.randomness import image_keys, key
-
-Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Assault:
-    """What attacks what, and who judges.
-
-    Args:
-        members: the suite.
-        attacked: the name of the network the attacks are made on, one of `deployed`.
-        deployed: networks by name.
-        cuts: (K,) for each network: a finding is positive where its score reaches the cut.
-        radii: ascending.
-        norm: of the ball.
-        task: `multilabel` or `exclusive`.
-    """
-
-    members: Sequence[Member]
-    attacked: str
-    deployed: Mapping[str, nn.Module]
-    cuts: Mapping[str, Tensor]
-    radii: Sequence[float]
-    norm: Norm
-    task: str
 
 
 @dataclass(frozen=True)
@@ -80,13 +51,14 @@ class Attacked:
     """(R, n, K or K + 1, C, ...), the kept images of the attacked network's worst cases."""
     passes: int
     """Images that the attacked network was shown by the attacks, forward or forward and back."""
+    seconds: float
+    """Of all batches, also of those from an earlier call."""
 
 
 def attack_all(
     assault: Assault,
     cases: Cases,
     subsets: Subsets,
-    plan: Mapping[str, Any],
     folder: Path,
     ranges: NDArray[np.float64],
     progress: Count = lambda done: None,
@@ -97,12 +69,10 @@ def attack_all(
         assault: what attacks what.
         cases: the images.
         subsets: images treated apart.
-        plan: whatever else decides the outcome (weights, store, seeds), to know batches by.
-        folder: where batches are kept while the work goes on; see `forget`.
+        folder: where batches are kept while the work goes on; see `batches_folder`.
         ranges: (N,) by row of the store; radii are divided by an image's range.
         progress: is told how many images are done.
     """
-    folder = folder / _name(plan, cases)
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial(folder)
     parts = []
@@ -110,7 +80,9 @@ def attack_all(
         path = folder / f"{number:06d}.npz"
         part = _load(path)
         if part is None:
+            begun = time.monotonic()
             part = _attack_batch(assault, rows, images, labels, keys, subsets, ranges[rows])
+            part["seconds"] = np.array([time.monotonic() - begun])
             with write_atomically(path) as temporary:
                 np.savez(temporary, **part)  # type: ignore[arg-type]
         parts.append(part)
@@ -118,9 +90,17 @@ def attack_all(
     return _joined(parts, list(assault.deployed))
 
 
+def batches_folder(root: Path, plan: Mapping[str, Any], cases: Cases) -> Path:
+    """A folder below `root` for whatever decides the outcome, and for no other work."""
+    text = json.dumps([plan, cases.batch_size, cases.rows.tolist()], sort_keys=True)
+    return root / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def forget(folder: Path) -> None:
-    """Remove the batches of finished work."""
+    """Remove the batches of finished work, and their parent if nothing else is in it."""
     shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
 
 
 def _attack_batch(
@@ -155,127 +135,6 @@ def _attack_batch(
     }
 
 
-@dataclass(frozen=True)
-class Shown:
-    """Images to be attacked together, (N, ...)."""
-
-    images: Tensor
-    labels: Tensor
-    keys: Tensor
-    kept: Tensor
-    """Bool: of which attacked images are kept."""
-    checked: Tensor
-    """Bool: which Square is shown."""
-
-
-def attack_images(assault: Assault, shown: Shown, scale: float = 1.0) -> Arrays:
-    """Scores and margins (R, N, ...) of every network, and the kept images.
-
-    Radii are divided by `scale`. The first of the scores are those of the unchanged images.
-    """
-    name = assault.attacked
-    network, found = assault.deployed[name], _Found()
-    with _counted(network) as count:
-        worst = _clean(assault, shown)
-        found.add("score", {deployed: state.scores for deployed, state in worst.items()})
-        begun = [_begin(member, network, shown) for member in assault.members]
-        for radius in assault.radii:
-            ball = Ball(assault.norm, radius / scale)
-            for number, start in enumerate(begun):
-                _attack(assault, shown, worst, start, number, ball)
-            found.add("score", {deployed: state.scores for deployed, state in worst.items()})
-            found.add("margin", {deployed: state.margin for deployed, state in worst.items()})
-            found.add("images", {"": worst[name].images})
-    arrays = found.stacked()
-    images = arrays.pop("images ").astype(np.float32)
-    return arrays | {"images": images, "passes": np.array([count()])}
-
-
-class _Found(dict[str, list[Tensor]]):
-    """What every radius gives, by kind and network."""
-
-    def add(self, kind: str, tensors: Mapping[str, Tensor]) -> None:
-        for name, tensor in tensors.items():
-            self.setdefault(f"{kind} {name}", []).append(tensor.cpu().clone())
-
-    def stacked(self) -> Arrays:
-        return {name: torch.stack(values).numpy() for name, values in self.items()}
-
-
-_Begun = tuple[Member, Tensor, Look | None]
-"""A member, the labels as it takes them, and what all radii share."""
-
-
-def _begin(member: Member, network: nn.Module, shown: Shown) -> _Begun:
-    labels = member.labels(network, shown.images, shown.labels)
-    return member, labels, member.look(network, shown.images, labels)
-
-
-def _attack(
-    assault: Assault,
-    shown: Shown,
-    worst: Mapping[str, Worst],
-    begun: _Begun,
-    number: int,
-    ball: Ball,
-) -> None:
-    """One attack at one radius: its images are candidates for everybody's worst case."""
-    member, labels, first = begun
-    network, cuts = assault.deployed[assault.attacked], assault.cuts[assault.attacked]
-    cuts = cuts.to(shown.images.device)
-    rows = _wanted(member, labels, worst[assault.attacked], shown, cuts)
-    if not len(rows):
-        return
-    keys = shown.keys[rows]
-    candidate = member.run(
-        network,
-        shown.images[rows],
-        labels[rows],
-        image_keys(key("member", number), keys) if number else keys,
-        ball,
-        None if first is None else (first[0][rows], first[1][rows]),
-        is_wrong(assault.task, cuts, member.goal),
-    )
-    for deployed, other in assault.deployed.items():
-        with frozen(other):
-            worst[deployed].see(full_precision(other(candidate)), rows, candidate)
-
-
-def _clean(assault: Assault, shown: Shown) -> dict[str, Worst]:
-    """The unchanged images, as every network sees them; images are kept of the attacked one."""
-    worst = {}
-    for name, network in assault.deployed.items():
-        with frozen(network):
-            logits = full_precision(network(shown.images))
-        kept = shown.kept if name == assault.attacked else torch.zeros_like(shown.kept)
-        worst[name] = Worst(logits, shown.labels, assault.task, shown.images, kept)
-    return worst
-
-
-def _wanted(member: Member, labels: Tensor, worst: Worst, shown: Shown, cuts: Tensor) -> Tensor:
-    """The images (by their places) that a member is shown: those with a label to work against."""
-    wanted = ~torch.isnan(labels).all(1)
-    if member.retires:
-        wanted &= ~worst.broken(cuts, member.goal) & shown.checked
-    return torch.nonzero(wanted)[:, 0]
-
-
-@contextmanager
-def _counted(network: nn.Module) -> Iterator[Callable[[], int]]:
-    """Count the images that a network is shown while the block runs."""
-    shown = 0
-
-    def count(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-        nonlocal shown
-        shown += len(given[0])
-
-    handle = network.register_forward_hook(count)
-    try:
-        yield lambda: shown
-    finally:
-        handle.remove()
-
-
 def _joined(parts: Sequence[Arrays], deployed: Sequence[str]) -> Attacked:
     whole = _concatenated(parts)
     return Attacked(
@@ -285,21 +144,17 @@ def _joined(parts: Sequence[Arrays], deployed: Sequence[str]) -> Attacked:
         rows=whole["rows"],
         images=whole["images"],
         passes=int(whole["passes"].sum()),
+        seconds=float(whole["seconds"].sum()),
     )
 
 
 def _concatenated(parts: Sequence[Arrays]) -> Arrays:
     """Along the images: axis 1 of what has radii first, axis 0 of the rest."""
-    flat = ("rows", "passes")
+    flat = ("rows", "passes", "seconds")
     return {
         name: np.concatenate([part[name] for part in parts], axis=int(name not in flat))
         for name in parts[0]
     }
-
-
-def _name(plan: Mapping[str, Any], cases: Cases) -> str:
-    text = json.dumps([plan, cases.batch_size, cases.rows.tolist()], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _load(path: Path) -> Arrays | None:

@@ -11,6 +11,8 @@ from medrobust.config import Config, check_radius
 from medrobust.corruptions import SEVERITIES, check_corruption
 from medrobust.errors import MedrobustError
 
+VERSION = 1
+"""Of the attacks: a change of what they find makes older predictions another evaluation."""
 POINTS = 21
 """Of the curve of AUROC against ε, the clean images included."""
 
@@ -76,6 +78,7 @@ class Sweep:
         budget = self.budget
         return {
             "name": self.suite,
+            "version": VERSION,
             "goal": self.goal,
             "norm": self.norm,
             "eps": radius,
@@ -125,8 +128,7 @@ def sweeps_of(
     )
     if not radii:
         return []
-    kind = what.goal.partition(":")[0]
-    return [Sweep(suite, name, radii, norm, kind, tuple(members), budget) for name in networks]
+    return [Sweep(suite, name, radii, norm, what.goal, tuple(members), budget) for name in networks]
 
 
 def goals_of(text: str, findings: Sequence[str]) -> list[Goal]:
@@ -163,14 +165,19 @@ def _column(name: str, findings: Sequence[str]) -> int:
 def _radii(config: Config, what: Evaluation, suite: SuiteName, norm: Norm) -> tuple[float, ...]:
     given: Sequence[float] | None = what.eps
     if given is None:
-        if norm != config.attack.norm or what.unit != "image":
-            raise MedrobustError(
-                "eps: expected radii (--eps) beside another norm or unit than the training's, "
-                "found none"
-            )
+        check_own_ball(config, what)
         usual = [config.attack.eps * factor for factor in _factors(suite)]
         given = usual if config.evaluate.eps is None else config.evaluate.eps
     return tuple(_checked(given, norm, what.unit))
+
+
+def check_own_ball(config: Config, what: Evaluation) -> None:
+    """Raise MedrobustError if the training's radius says nothing of the norm or unit wanted."""
+    if (what.norm or config.attack.norm) != config.attack.norm or what.unit != "image":
+        raise MedrobustError(
+            "eps: expected radii (--eps) beside another norm or unit than the training's, "
+            "found none"
+        )
 
 
 def _factors(suite: SuiteName) -> list[float]:

@@ -11,7 +11,14 @@ import pandas as pd
 from medrobust import checkpoints
 from medrobust.attacks import Attack, gaussian_noise
 from medrobust.attacks.worst import class_margin
-from medrobust.conditions import Condition, Evaluation, shown_conditions, sweeps_of
+from medrobust.conditions import (
+    Condition,
+    Evaluation,
+    Sweep,
+    check_own_ball,
+    shown_conditions,
+    sweeps_of,
+)
 from medrobust.config import Config
 from medrobust.corruptions import corrupt
 from medrobust.data.store import Store
@@ -67,18 +74,27 @@ def evaluate(
     for condition in shown:
         _show(job, what.split, condition, track)
     cuts = {name: validation.cuts(name, validation.store.table) for name in job.networks}
-    scored = [_Scored(c, job.seeing(c)) for c in shown]
+    scored = [_Scored(c, job.seeing(c), central=not c.name) for c in shown]
     for sweep in sweeps:
         sortie = Sortie(job, sweep, cuts)
         carry_out(sortie, track)
         norm = job.norm_name(sweep)
-        scored += [_Scored(c, job.seeing(c), norm) for c in map(sweep.condition, sweep.radii)]
+        central = _central(job, sweep)
+        scored += [
+            _Scored(
+                sweep.condition(radius),
+                job.seeing(sweep.condition(radius)),
+                norm,
+                radius == central,
+            )
+            for radius in sweep.radii
+        ]
         if what.save is not None:
             again = rescore(sortie, what.save, track)
             scored += [_Scored(c, (sweep.attacked,), norm) for c in again]
-    flagged = check_networks(job, sweeps, cuts, track)
     rows, record, warnings = _score(job, validation, scored)
     _merge_metrics(run, rows, record, job)
+    flagged = check_networks(job, sweeps, cuts, track)
     return [*job.notes, *notes, *warnings, *flagged]
 
 
@@ -91,9 +107,12 @@ def evaluate_checkpoints(
 ) -> list[str]:
     """Evaluate every kept checkpoint, clean and at the training radius only; see `evaluate`."""
     what, found = what or Evaluation(), []
-    radius = (run.config().attack.eps,) if what.eps is None else what.eps
+    if what.eps is None:
+        check_own_ball(run.config(), what)
+        what = replace(what, eps=(run.config().attack.eps,))
     for name in checkpoints.names(run.checkpoints):
-        one = replace(what, checkpoint=name, eps=radius, trust_images=0, groups=())
+        groups = what.groups if name == what.checkpoint else ()
+        one = replace(what, checkpoint=name, trust_images=0, groups=groups)
         found += evaluate(run, store, one, track=track)
     return list(dict.fromkeys(found))
 
@@ -105,6 +124,8 @@ class _Scored:
     condition: Condition
     networks: tuple[str, ...]
     norm: str = ""
+    central: bool = False
+    """Whether subgroups and operating points are scored, too."""
 
 
 def _show(job: Job, split: str, condition: Condition, track: Track) -> None:
@@ -184,7 +205,7 @@ def _score(
         for one in scored:
             if network in one.networks:
                 path = job.path(job.what.split, network, one.condition, one.norm)
-                how = _how(job, one.condition, origin.stem)
+                how = _how(job, one.central, origin.stem)
                 found, told = score(path, job.store.table, job.missing, chosen, how)
                 rows.append(found)
                 warnings += told
@@ -193,9 +214,8 @@ def _score(
     return pd.concat(rows, ignore_index=True), record, _each_once(warnings)
 
 
-def _how(job: Job, condition: Condition, thresholds: str) -> How:
+def _how(job: Job, central: bool, thresholds: str) -> How:
     """Subgroups and operating points are scored where they matter."""
-    central = _is_central(job, condition)
     return How(
         thresholds=thresholds,
         redraws=job.what.redraws or job.config.evaluate.redraws,
@@ -205,16 +225,11 @@ def _how(job: Job, condition: Condition, thresholds: str) -> How:
     )
 
 
-def _is_central(job: Job, condition: Condition) -> bool:
-    """Clean, or attacked at the training's radius (any radius, where only one was asked for)."""
-    if not condition.name:
-        return True
-    asked = job.what.eps or ()
-    return (
-        bool(condition.attacked)
-        and "/" not in condition.name
-        and (bool(np.isclose(condition.eps, job.config.attack.eps, rtol=1e-3)) or len(asked) == 1)
-    )
+def _central(job: Job, sweep: Sweep) -> float:
+    """The radius nearest to the training's; of another norm or unit the middle one."""
+    if sweep.norm != job.config.attack.norm or job.what.unit == "native":
+        return sweep.radii[len(sweep.radii) // 2]
+    return min(sweep.radii, key=lambda radius: abs(radius - job.config.attack.eps))
 
 
 def _each_once(warnings: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Receipts: what a robust number was made of, so that it can be checked later; see `verify`."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,19 @@ def write_receipt(
         "outcome": outcome(frame, job.store.table, sidecar),
     }
     write_json(job.run.receipts / f"{path.stem}.json", receipt)
+
+
+def has_receipt(job: Job, path: Path) -> bool:
+    """Whether the predictions at `path` have a receipt, and their images are there, if any."""
+    try:
+        receipt = json.loads((job.run.receipts / f"{path.stem}.json").read_text(encoding="utf-8"))
+        images = job.run.adversarial / f"{path.stem}.npz"
+        return bool(
+            receipt["sha256"] == sha256_of(path)
+            and (receipt["adversarial_sha256"] is None or images.is_file())
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def outcome(frame: pd.DataFrame, table: pd.DataFrame, sidecar: Mapping[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from medrobust.data.store import Store
 from medrobust.losses import rank_scores
 from medrobust.predictions import write_predictions
 from medrobust.quantised import Depth, Native, read_images, write_images
-from medrobust.receipts import Cost, write_receipt
+from medrobust.receipts import Cost, has_receipt, write_receipt
 from medrobust.sweeping import Sortie, Track
 
 
@@ -37,7 +37,7 @@ def rescore(sortie: Sortie, depth: Depth, track: Track) -> list[Condition]:
         sidecar = sortie.sidecar(sweep.attacked, radius)
         sidecar["attack"] |= {"name": name}
         done.append(sweep.condition(radius, name))
-        if job.is_there(target, sidecar):
+        if job.is_there(target, sidecar) and has_receipt(job, target):
             continue
         count = track(len(job.store.rows(job.what.split)), f"{job.run.path}: {target.stem}")
         frame = _read_again(sortie, sortie.path(sweep.attacked, radius).stem, depth)

@@ -1,6 +1,6 @@
 """One sweep of a suite, written as predictions, attacked images, flips and receipts."""
 
-import time
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medrobust.adversarial import Adversarial, count_adversarial, write_adversarial
-from medrobust.attacked import Assault, Attacked, Subsets, attack_all, forget
+from medrobust.assault import Assault
+from medrobust.attacked import Attacked, Subsets, attack_all, batches_folder, forget
 from medrobust.conditions import Sweep
 from medrobust.data.cases import gallery_rows, stratified_rows
 from medrobust.errors import MedrobustError
@@ -20,7 +21,7 @@ from medrobust.files import write_csv
 from medrobust.job import Job
 from medrobust.predictions import write_predictions
 from medrobust.progress import Count
-from medrobust.receipts import Cost, write_receipt
+from medrobust.receipts import Cost, has_receipt, write_receipt
 
 Track = Callable[[int, str], Count]
 """(number of images, title) -> what is called with the number of images done."""
@@ -68,12 +69,13 @@ def carry_out(sortie: Sortie, track: Track) -> None:
     wanted = {(n, r): sortie.sidecar(n, r) for n in networks for r in sweep.radii}
     if all(_is_there(sortie, *which, sidecar) for which, sidecar in wanted.items()):
         return
-    started, batches = time.monotonic(), job.run.predictions / ".batches"
+    cases, plan = job.cases(job.what.split), {"wanted": list(wanted.values())}
+    plan |= {"kept": [sortie.kept.tolist()]}
+    batches = batches_folder(job.run.predictions / ".batches", plan, cases)
     found = attack_all(
         _assault(sortie, networks),
-        job.cases(job.what.split),
+        cases,
         Subsets(sortie.kept, _checked(job)),
-        {"wanted": list(wanted.values()), "kept": sortie.kept.tolist()},
         batches,
         _ranges(job),
         track(
@@ -81,11 +83,11 @@ def carry_out(sortie: Sortie, track: Track) -> None:
             f"{job.run.path}: {sweep.suite} on {sweep.attacked}",
         ),
     )
-    cost = Cost(time.monotonic() - started, found.passes)
+    cost = Cost(found.seconds, found.passes)
+    _write_flips(sortie, found)  # before the predictions, which are what an interruption asks for
     for number, radius in enumerate(sweep.radii):
         for network in networks:
             _write(sortie, network, number, found, wanted[network, radius], cost)
-    _write_flips(sortie, found)
     forget(batches)
 
 
@@ -104,11 +106,23 @@ def _assault(sortie: Sortie, networks: tuple[str, ...]) -> Assault:
 
 def _is_there(sortie: Sortie, network: str, radius: float, sidecar: Mapping[str, Any]) -> bool:
     job, path = sortie.job, sortie.path(network, radius)
-    if not job.is_there(path, sidecar):
+    if not (_is_as_good(path, sidecar) and has_receipt(job, path)):
         return False
     if job.what.save is None or network != sortie.sweep.attacked:
         return True
     return count_adversarial(job.run.adversarial / f"{path.stem}.npz") == len(sortie.kept)
+
+
+def _is_as_good(path: Path, sidecar: Mapping[str, Any]) -> bool:
+    """Whether predictions of these settings are there; more radii may have been carried forward."""
+    try:
+        found = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        carried = set(found["attack"].pop("carried"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    attack = dict(sidecar["attack"])
+    enough = carried >= set(attack.pop("carried"))
+    return path.is_file() and enough and bool(found == dict(sidecar) | {"attack": attack})
 
 
 def _write(
@@ -178,7 +192,7 @@ def _ranges(job: Job) -> NDArray[np.float64]:
     table = job.store.table
     if job.what.unit == "image":
         return np.ones(len(table))
-    ranges = (table["native_high"] - table["native_low"]).to_numpy(float)
+    ranges = (table["native_high"] - table["native_low"]).abs().to_numpy(float)
     rows = job.store.rows(job.what.split)
     unknown = ~(np.isfinite(ranges) & (ranges > 0))[rows]
     if unknown.any():

@@ -51,7 +51,7 @@ def trust_rows(checks: Sequence[Check], identity: Mapping[str, Any]) -> pd.DataF
 
 def outcomes(rows: pd.DataFrame) -> dict[str, list[str]]:
     """What the rows say, as text that a receipt can hold."""
-    names = ("check", "value", "reference", "verdict")
+    names = ("check", "value", "reference", "verdict", "note")
     return {name: [str(value) for value in rows[name].tolist()] for name in names}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from medrobust.attacks import Ball
-from medrobust.conditions import Sweep
+from medrobust.conditions import VERSION, Sweep
 from medrobust.data.batches import load_images, load_labels
 from medrobust.data.cases import stratified_rows
 from medrobust.files import write_json
@@ -31,6 +31,7 @@ def check_networks(
     Checks that are there already, of the same weights, images and radius, are kept. Radii in
     native units are not checked: they differ from image to image.
     """
+    _drop_stale(job)
     asked = job.what.trust_images
     count = job.config.evaluate.trust_images if asked is None else asked
     if not count or job.what.unit == "native":
@@ -56,9 +57,12 @@ def _checked(
     there = read_trust(job.run.trust) if job.run.trust.is_file() else _nothing()
     own = (there[list(IDENTITY)] == pd.Series(identity)[list(IDENTITY)]).all(axis=1)
     wanted = job.identity(job.what.split, network) | {"eps": radius, "count": count}
-    wanted |= {"norm": sweep.norm, "seed": job.config.seed}
+    wanted |= {"norm": sweep.norm, "seed": job.config.seed, "version": VERSION}
+    wanted |= {"cuts": cuts[network].tolist()}
+    others = {name: other for name, other in job.networks.items() if name != network}
     receipt = _receipt(job, identity)
-    if own.any() and _made_with(receipt) == wanted:
+    made = _made_with(receipt)
+    if own.any() and set(made.pop("others", ())) >= set(others) and made == wanted:
         return there[own]
     rows = stratified_rows(job.store, job.what.split, count)
     ids = job.store.table["image_id"].iloc[rows].astype(str).tolist()
@@ -71,12 +75,16 @@ def _checked(
         ball=Ball(sweep.norm, radius),
         task=job.store.info.task,
         cuts=cuts[network],
-        others={name: other for name, other in job.networks.items() if name != network},
+        others=others,
         progress=tell,
     )
     found = trust_rows(checks, identity | {"n": len(rows)})
     write_trust(job.run.trust, pd.concat([there[~own], found], ignore_index=True))
-    record = {"made_with": wanted, "software": software(), "images": ids}
+    record = {
+        "made_with": wanted | {"others": sorted(others)},
+        "software": software(),
+        "images": ids,
+    }
     write_json(receipt, record | {"checks": outcomes(found)})
     return found
 
@@ -94,11 +102,27 @@ def _receipt(job: Job, identity: Mapping[str, Any]) -> Path:
     return job.run.receipts / f"{start}-trust-{shown}.json"
 
 
-def _made_with(receipt: Path) -> Any:
+def _made_with(receipt: Path) -> dict[str, Any]:
+    """What the checks of a receipt were made with; empty where there is none."""
     try:
-        return json.loads(receipt.read_text(encoding="utf-8"))["made_with"]
-    except (OSError, ValueError, KeyError):
-        return None
+        return dict(json.loads(receipt.read_text(encoding="utf-8"))["made_with"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _drop_stale(job: Job) -> None:
+    """Checks of other weights vouch for nothing: their rows and receipts are removed."""
+    if not job.run.trust.is_file():
+        return
+    there, checkpoint = read_trust(job.run.trust), job.what.checkpoint
+    stale = pd.Series(data=False, index=there.index)
+    for key_of, part in there[there["checkpoint"] == checkpoint].groupby(list(IDENTITY)):
+        receipt = _receipt(job, dict(zip(IDENTITY, key_of, strict=True)))
+        if _made_with(receipt).get("weights") != job.weights:
+            stale.loc[part.index] = True
+            receipt.unlink(missing_ok=True)
+    if stale.any():
+        write_trust(job.run.trust, there[~stale])
 
 
 def _nothing() -> pd.DataFrame:

@@ -22,7 +22,7 @@ def test_rows_attack_and_columns_are_deployed(material: Material) -> None:
     heads = [row.head for row in table.groups[0].rows]
     assert heads == [
         *("No attack", "clean branch", "adversarial branch", "mean of both branches", "router"),
-        "Worst of the attacks",
+        "Lowest of the rows",
     ]
     rows = first.run.metrics
     here = (rows["attack"] == "strong") & (rows["eps"] - EPS).abs().lt(1e-6)

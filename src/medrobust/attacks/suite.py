@@ -67,6 +67,8 @@ class Member:
     """Start at the images themselves, so that one look at them serves every radius."""
     retires: bool = False
     """The question is only "broken or not": for images that are not broken yet."""
+    black_box: bool = False
+    """It costs thousands of passes, and may be shown a part of the images."""
 
     def labels(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """The labels as this attack takes them: others unknown, or a target marked."""
@@ -143,7 +145,7 @@ def _strong(
     task: str, findings: int, norm: Norm, goals: Sequence[Goal], budget: Budget
 ) -> list[Member]:
     def make(loss: LossName, attack: str, goal: Goal) -> Member:
-        label = {"square": "square"}.get(attack, f"{loss}-{attack}")
+        label = attack if attack == "square" else f"{loss}-{attack}"
         return _member(label, attack, goal, task, findings, replace(budget, loss=loss))
 
     members = []
@@ -173,7 +175,10 @@ def _targeted(task: str, findings: int, budget: Budget) -> list[Member]:
     loss = targeted_dlr_loss if findings >= 4 else targeted_margin_loss
     attack = _attack("apgd", budget)
     ranks = range(1, min(MOST_TARGETS, findings - 1) + 1)
-    return [Member(f"targeted-apgd-{rank}", loss, attack, rank=rank) for rank in ranks]
+    # whether the class changes is all they ask: each class's own score has members of its own
+    return [
+        Member(f"targeted-apgd-{rank}", loss, attack, rank=rank, retires=True) for rank in ranks
+    ]
 
 
 def _member(
@@ -189,7 +194,11 @@ def _member(
     loss = _loss(budget.loss or default, task, findings, goal)
     # with restarts each starts somewhere else, so there is no common first look
     shared = from_images and (budget.restarts or 1) == 1
-    return Member(label, loss, _attack(attack, budget), goal, from_images=shared)
+    return Member(
+        *(label, loss, _attack(attack, budget), goal),
+        from_images=shared,
+        black_box=attack == "square",
+    )
 
 
 def _attack(name: str, budget: Budget) -> Callable[..., Tensor]:

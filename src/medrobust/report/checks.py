@@ -132,7 +132,7 @@ def _in_order(found: list[pd.DataFrame]) -> list[str]:
 
 def _verdict(checks: pd.DataFrame, name: str) -> Cell:
     found = checks.loc[checks["check"] == name, "verdict"]
-    return Cell(WORDS[flags.worst(found)])
+    return Cell(WORDS[flags.worst(found.tolist())])
 
 
 def _failed(checks: pd.DataFrame) -> str:

@@ -1,5 +1,6 @@
 """Which robust numbers are under suspicion, by the checks of the attacks in `trust.csv`."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -17,11 +18,12 @@ def rows_of(trust: pd.DataFrame, evaluation: Any) -> pd.DataFrame:
     return trust[ours]
 
 
-def verdicts(checks: pd.DataFrame) -> dict[str, str]:
-    """The verdict on each branch: `flag` if any check failed, `pass` if any was made at all."""
-    return {str(b): worst(found) for b, found in checks.groupby("branch")["verdict"]}
+def verdicts(checks: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """By branch and norm: `flag` if any check failed, `pass` if any was made at all."""
+    groups = checks.groupby(["branch", "norm"])["verdict"]
+    return {(str(branch), str(norm)): worst(list(found)) for (branch, norm), found in groups}
 
 
-def worst(found: "pd.Series[str]") -> str:
+def worst(found: Collection[str]) -> str:
     """The worst of several verdicts; what was not checked only if nothing was."""
-    return next((v for v in (FLAG, PASS) if (found == v).any()), NOT_CHECKED)
+    return next((v for v in (FLAG, PASS) if v in found), NOT_CHECKED)

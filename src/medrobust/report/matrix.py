@@ -76,7 +76,7 @@ def matrix_table(matrix: Matrix) -> Table:
     rows = [Row("No attack", [estimate(matrix.at(d, "")) for d in networks])]
     rows += [Row(_name(a), [_cell(matrix, d, a) for d in networks]) for a in networks]
     worst = [_least([matrix.at(d, a) for a in networks]) for d in networks]
-    rows.append(Row("Worst of the attacks", [estimate(one) for one in worst]))
+    rows.append(Row("Lowest of the rows", [estimate(one) for one in worst]))
     return Table(
         f"{matrix.run.label}: macro AUROC of every deployed network (columns) on images attacked "
         f"through each network (rows), {matrix.condition.label}.",
@@ -145,7 +145,7 @@ def _routes(numbers: Numbers, run: Run) -> Routes:
     for row in records(table):
         condition = condition_of(row)
         if condition == CLEAN or (condition.robust and not condition.saved):
-            verdict = numbers.verdict(run, row.branch)
+            verdict = numbers.verdict(run, row.branch, row.norm)
             found[row.branch, row.attacked_branch, condition] = estimate_of(row, verdict)
     return found
 

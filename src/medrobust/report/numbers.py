@@ -40,7 +40,8 @@ class Numbers:
     def __post_init__(self) -> None:
         for run in self.runs:
             for row in records(own_rows(run, self.evaluation)):
-                self._found[(run, *_key(row))] = estimate_of(row, self.verdict(run, row.branch))
+                verdict = self.verdict(run, row.branch, row.norm)
+                self._found[(run, *_key(row))] = estimate_of(row, verdict)
 
     def get(
         self,
@@ -59,13 +60,17 @@ class Numbers:
         """The name of the file of predictions that these numbers rest on; empty without any."""
         return self._stems.get((run, branch, condition), "")
 
-    def verdict(self, run: Run, branch: str) -> str:
-        """Of the checks of the attacks on it: `flag`, `pass` or `not checked`."""
-        return self._verdicts[run].get(branch, flags.NOT_CHECKED)
+    def verdict(self, run: Run, branch: str, norm: str | None = None) -> str:
+        """Of the checks of the attacks on it: `flag`, `pass` or `not checked`.
+
+        Checks in one norm say nothing of another; without a norm it is the worst of all.
+        """
+        found = self._verdicts[run].items()
+        return flags.worst([v for (b, n), v in found if b == branch and norm in (None, n)])
 
     def mark(self, run: Run, branch: str, condition: Condition) -> str:
         """What stands beside a robust number that a check speaks against; else empty."""
-        flagged = condition.robust and self.verdict(run, branch) == flags.FLAG
+        flagged = condition.robust and self.verdict(run, branch, condition.norm) == flags.FLAG
         return flags.MARK if flagged else ""
 
     def metrics(self) -> set[str]:
@@ -85,7 +90,7 @@ class Numbers:
         return stems
 
     @cached_property
-    def _verdicts(self) -> dict[Run, dict[str, str]]:
+    def _verdicts(self) -> dict[Run, dict[tuple[str, str], str]]:
         return {run: flags.verdicts(flags.rows_of(run.trust, self.evaluation)) for run in self.runs}
 
     @cached_property

@@ -8,11 +8,15 @@ from medrobust.rundir import RunDir
 from medrobust.sweeping import Track
 from medrobust.verify.evidence import Evidence, gather, read_object
 from medrobust.verify.finding import Finding, Verdict, attempted
-from medrobust.verify.images import check_attacked, check_saved
+from medrobust.verify.flips import check_flips
+from medrobust.verify.images import check_attacked
 from medrobust.verify.numbers import check_numbers
 from medrobust.verify.receipts import check_predictions, check_receipt
+from medrobust.verify.saved import check_saved
 from medrobust.verify.showing import TOLERANCE, check_shown
+from medrobust.verify.thresholds import check_thresholds
 from medrobust.verify.trust import MADE_WITH, check_trust
+from medrobust.verify.worst import check_worst
 
 __all__ = ["TOLERANCE", "Finding", "Verdict", "verify"]
 
@@ -30,7 +34,7 @@ def verify(
     Args:
         run: an evaluated run.
         store: one that was evaluated beside the training store, or that one at another place.
-        tolerance: of scores when images are shown again, absolute and relative.
+        tolerance: of scores that are compared, absolute and relative.
         device: on which they are.
         track: makes a progress callback.
 
@@ -46,7 +50,10 @@ def verify(
         findings += check_shown(evidence, stem, tolerance, batch)
         findings += check_attacked(evidence, stem, tolerance, batch)
         findings += check_saved(evidence, stem, tolerance, batch)
+        findings += check_worst(evidence, stem, tolerance)
+        findings += check_thresholds(evidence, stem)
         tell(1)
+    findings += check_flips(evidence)
     findings += _receipts(evidence)
     return findings + check_numbers(evidence, track)
 

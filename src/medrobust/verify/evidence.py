@@ -19,6 +19,7 @@ from medrobust.models import deployed, restore_model
 from medrobust.predictions import Predictions, finding_names, read_predictions
 from medrobust.routing import deployments
 from medrobust.rundir import RunDir, check_same_store, store_name
+from medrobust.scoring import RECORD, Record, read_record
 from medrobust.sweeping import Track
 from medrobust.verify.finding import Finding, UncheckedError, attempted, judged
 from medrobust.weights import digest
@@ -36,6 +37,8 @@ class Evidence:
     """The verified ones, by checksum."""
     claimed: frozenset[str] = frozenset()
     """The stems that `metrics.csv` has numbers of."""
+    record: Record | None = None
+    """How these were computed, where that can be read."""
     _weights: dict[str, str] = field(default_factory=dict)
     _networks: dict[str, dict[str, nn.Module]] = field(default_factory=dict)
 
@@ -110,6 +113,7 @@ def gather(
             evidence.predictions[path.stem] = told
     rows, _ = attempted("metrics", run.metrics.name, partial(read_metrics, run.metrics))
     evidence.claimed = frozenset() if rows is None else frozenset(rows["predictions"])
+    evidence.record, _ = attempted("metrics", RECORD, partial(read_record, run))
     wanted = {
         str(told.sidecar.get("store_checksum", "")): str(told.sidecar["store"])
         for told in evidence.predictions.values()

@@ -1,20 +1,18 @@
 """Attacked images: do they keep to the threat model, and do they give the predictions?"""
 
 import math
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from medrobust.adversarial import Adversarial, read_adversarial
 from medrobust.data.batches import load_images
+from medrobust.data.cases import gallery_rows
 from medrobust.errors import MedrobustError
 from medrobust.predictions import LOGIT
-from medrobust.quantised import read_images
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, UncheckedError, judged
+from medrobust.verify.finding import Finding, judged
 from medrobust.verify.showing import Scores, Showing, logits_again
 
 ROUNDING = 2.0**-23
@@ -33,15 +31,8 @@ def check_attacked(evidence: Evidence, stem: str, tolerance: float, batch: int) 
     ]
 
 
-def check_saved(evidence: Evidence, stem: str, tolerance: float, batch: int) -> list[Finding]:
-    """`adversarial/<stem>/<depth>/<slot>/`, where these predictions are of images read back."""
-    if "/" not in str(evidence.told(stem).sidecar["attack"].get("name")):
-        return []
-    return judged("saved images", stem, lambda: _read_back(evidence, stem, tolerance, batch))
-
-
 def _within(evidence: Evidence, stem: str) -> Iterator[str]:
-    saved, showing = _saved(evidence, stem)
+    saved, showing = read_attacked(evidence, stem)
     attack, images = showing.sidecar["attack"], saved.images
     if not ((images >= 0) & (images <= 1)).all():
         where = np.argwhere(~((images >= 0) & (images <= 1)))[0]
@@ -84,54 +75,25 @@ def _size(pixels: int, norm: str) -> float:
 
 
 def _again(evidence: Evidence, stem: str, tolerance: float, batch: int) -> Iterator[str]:
-    saved, showing = _saved(evidence, stem)
-    shown = (torch.from_numpy(saved.images[:, slot]) for slot in range(len(showing.slots)))
-    yield from _compared(evidence, stem, showing, shown, tolerance, batch)
-
-
-def _read_back(evidence: Evidence, stem: str, tolerance: float, batch: int) -> Iterator[str]:
-    folder = _folder(evidence, stem)
-    ids = read_images(folder / "0")[0]
-    showing = Showing.of(evidence, stem, ids)
-    shown = (_same_images(folder / str(slot), ids) for slot in range(len(showing.slots)))
-    yield from _compared(evidence, stem, showing, shown, tolerance, batch)
-
-
-def _compared(
-    evidence: Evidence,
-    stem: str,
-    showing: Showing,
-    shown: Iterable[Tensor],
-    tolerance: float,
-    batch: int,
-) -> Iterator[str]:
-    """Slot by slot."""
+    saved, showing = read_attacked(evidence, stem)
+    gallery = gallery_rows(showing.store, showing.sidecar["split"])
+    absent = set(gallery.tolist()) - set(showing.rows.tolist())
+    if absent:
+        yield f"{len(absent)} of the {len(gallery)} images that every attack keeps are missing"
     network = evidence.network(stem)
-    for slot, images in enumerate(shown):
-        logits = logits_again(network, images, batch, evidence.device)
+    for slot in range(len(showing.slots)):
+        shown = torch.from_numpy(saved.images[:, slot])
+        logits = logits_again(network, shown, batch, evidence.device)
         yield from showing.differences(slot, logits, tolerance)
 
 
-def _same_images(folder: Path, ids: list[str]) -> Tensor:
-    found, images = read_images(folder)
-    if found != ids:
-        raise MedrobustError(f"{folder} holds other images than the first slot")
-    return images
+def read_attacked(evidence: Evidence, stem: str) -> tuple[Adversarial, Showing]:
+    """The attacked images of `adversarial/<stem>.npz`, and their predictions.
 
-
-def _folder(evidence: Evidence, stem: str) -> Path:
-    """Where the PNG files are: beside the images of the attack that they were rounded from."""
-    sidecar = evidence.told(stem).sidecar
-    name, _, depth = sidecar["attack"]["name"].partition("/")
-    wanted = {**sidecar, "attack": {**sidecar["attack"], "name": name}}
-    for other, told in evidence.predictions.items():
-        if told.sidecar == wanted:
-            return evidence.run.adversarial / other / str(depth).removesuffix("bit")
-    raise UncheckedError("the predictions of the images before they were saved are not at hand")
-
-
-def _saved(evidence: Evidence, stem: str) -> tuple[Adversarial, Showing]:
-    """The attacked images and their predictions; MedrobustError if they don't fit."""
+    Raises:
+        UncheckedError: the store is not at hand.
+        MedrobustError: images and predictions do not fit.
+    """
     saved = read_adversarial(evidence.run.adversarial / f"{stem}.npz")
     showing = Showing.of(evidence, stem, saved.image_id)
     expected = (len(saved.image_id), len(showing.slots), *showing.store.images.shape[1:])

@@ -11,14 +11,16 @@ from medrobust.predictions import LOGIT, finding_names
 from medrobust.receipts import outcome
 from medrobust.verify.evidence import Evidence
 from medrobust.verify.finding import Finding, UncheckedError, judged
+from medrobust.verify.related import is_attacked
 
 SHARED = ("weights", "store", "store_checksum", "attack")
 """What a receipt repeats of the predictions' sidecar."""
 
 
 def check_predictions(evidence: Evidence, stem: str) -> list[Finding]:
-    """Its own numbers, its weights and, of attacked images, its receipt."""
+    """Its own numbers, its images, its weights and, of attacked images, its receipt."""
     findings = judged("predictions", stem, lambda: _consistent(evidence, stem))
+    findings += judged("split", stem, lambda: _whole(evidence, stem))
     findings += judged("weights", stem, lambda: _same_weights(evidence, stem))
     receipt = evidence.run.receipts / f"{stem}.json"
     attacked = evidence.told(stem).sidecar["attack"].get("attacked_branch")
@@ -40,6 +42,24 @@ def _consistent(evidence: Evidence, stem: str) -> Iterator[str]:
         if off.any():
             image = frame["image_id"][off].iloc[0]
             yield f"{finding}: the probability of image {image!r} is not that of its logit"
+
+
+def _whole(evidence: Evidence, stem: str) -> Iterator[str]:
+    """Every image of the split, in the store's order, by one network."""
+    frame, sidecar = evidence.told(stem)
+    store, split = evidence.seen(stem).store, sidecar["split"]
+    expected = store.table["image_id"].iloc[store.rows(split)].astype(str).tolist()
+    found = frame["image_id"].tolist()
+    if sorted(found) == sorted(expected) and found != expected:
+        yield f"the images of split {split} are in another order than the store's"
+    elif found != expected:
+        missing, strange = set(expected) - set(found), set(found) - set(expected)
+        yield (
+            f"split {split} has {len(expected)} images, of which {len(missing)} are missing; "
+            f"{len(strange)} others are predicted"
+        )
+    if (frame["branch"] != sidecar["branch"]).any():
+        yield f"rows of another network than {sidecar['branch']}"
 
 
 def _same_weights(evidence: Evidence, stem: str) -> Iterator[str]:
@@ -76,9 +96,14 @@ def _receipt(evidence: Evidence, stem: str, receipt: Mapping[str, Any]) -> Itera
 def _images(evidence: Evidence, receipt: Mapping[str, Any], stem: str) -> Iterator[str]:
     path, expected = evidence.run.adversarial / f"{stem}.npz", receipt.get("adversarial_sha256")
     if not path.is_file():
-        if expected is not None:
+        if expected is not None or _keeps_images(evidence.told(stem).sidecar):
             yield f"its adversarial/{stem}.npz is missing"
     elif expected is None:
         yield f"it does not know adversarial/{stem}.npz"
     elif sha256_of(path) != expected:
         yield f"adversarial/{stem}.npz was changed: its SHA-256 is not the receipt's"
+
+
+def _keeps_images(sidecar: Mapping[str, Any]) -> bool:
+    """Whether some images are kept: those of the network that was attacked."""
+    return is_attacked(sidecar) and sidecar["attack"]["attacked_branch"] == sidecar["branch"]
