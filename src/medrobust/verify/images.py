@@ -57,7 +57,7 @@ def _radii(showing: Showing) -> Scores:
     attack, table = showing.sidecar["attack"], showing.store.table.iloc[showing.rows]
     if attack.get("unit") != "native":
         return np.full(len(table), float(attack["eps"]))
-    ranges = (table["native_high"] - table["native_low"]).to_numpy(float)
+    ranges = (table["native_high"] - table["native_low"]).abs().to_numpy(float)
     radii: Scores = float(attack["eps"]) / ranges
     return radii
 

@@ -58,7 +58,7 @@ def _half_level(showing: Showing, depth: str) -> Scores:
     if depth != "stored":
         return np.full(len(showing.rows), 0.5 / (2 ** int(depth) - 1))
     table = showing.store.table.iloc[showing.rows]
-    half: Scores = 0.5 / (table["native_high"] - table["native_low"]).to_numpy(float)
+    half: Scores = 0.5 / (table["native_high"] - table["native_low"]).abs().to_numpy(float)
     return half
 
 
