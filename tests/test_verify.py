@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -25,6 +26,12 @@ from medrobust.rundir import RunDir, run_directory
 from medrobust.train import train
 from medrobust.trust_table import Check
 from medrobust.verify import Finding, verify
+from medrobust.verify.evidence import Evidence, gather
+from medrobust.verify.flips import check_flips
+from medrobust.verify.receipts import check_predictions
+from medrobust.verify.saved import check_saved
+from medrobust.verify.thresholds import check_thresholds, cuts_of
+from medrobust.verify.worst import check_worst
 
 Copy = Callable[[RunDir], RunDir]
 EPS = 2 / 255
@@ -52,7 +59,7 @@ def saved_run(dual_run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> Run
     fewer: dict[str, Any] = {"groups": (), "redraws": 100, "suite": "fgsm"}
     evaluate(run, what=Evaluation(matrix=True, save="8", **fewer))
     evaluate(run, what=Evaluation(norm="l2", eps=(0.3, 0.6), corruptions=("blur",), **fewer))
-    evaluate(run, what=Evaluation(norm="l1", eps=(500.0,), unit="native", **fewer))
+    evaluate(run, what=Evaluation(norm="l1", eps=(500.0,), unit="native", save="stored", **fewer))
     return run
 
 
@@ -78,6 +85,18 @@ def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def edit_table(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+    """Change a table, of which the cells are text, and return it."""
+    table = change(pd.read_csv(path, dtype=str, keep_default_na=False))
+    table.to_csv(path, index=False)
+    return table
+
+
+def evidence_of(run: RunDir, store: Store | None = None) -> Evidence:
+    """What single checks work on."""
+    return gather(run, store, torch.device("cpu"), lambda total, title: lambda done: None)[0]
+
+
 def edit_images(run: RunDir, change: Callable[[np.ndarray], None], stem: str = ATTACKED) -> None:
     """Change the attacked images, and let the receipt know the new file."""
     path = run.adversarial / f"{stem}.npz"
@@ -91,18 +110,25 @@ def edit_images(run: RunDir, change: Callable[[np.ndarray], None], stem: str = A
 class TestUntouched:
     def test_all_is_ok(self, evaluated_run: RunDir) -> None:
         findings = verify(evaluated_run)
-        assert {finding.verdict for finding in findings} == {"ok"}
+        unchecked = [finding for finding in findings if finding.verdict != "ok"]
+        start = "phantom-test-best"
+        assert unchecked == [
+            Finding("trust", f"{start}-{branch}-linf", "not checked", NO_CHECK)
+            for branch in ("adv", "clean")
+        ]
         checked = {(finding.check, finding.what) for finding in findings}
         stems = {path.stem for path in evaluated_run.predictions.glob("*.csv")}
         attacked = {stem for stem in stems if "-on-" in stem}
-        expected = {("store", "phantom")}
+        expected = {("store", "phantom"), *(finding[:2] for finding in unchecked)}
+        kinds = ("predictions", "split", "weights", "images", "thresholds")
         for stem in stems:
-            expected |= {("predictions", stem), ("weights", stem), ("images", stem)}
+            expected |= {(check, stem) for check in kinds}
             if "-val-" not in stem:
                 expected |= {("metrics", stem)}
             else:
                 expected |= {("metrics", f"{stem}/thresholds")}
-        expected |= {(check, stem) for check in ("ball", "receipt") for stem in attacked}
+        kinds = ("ball", "receipt", "worst case", "flips")
+        expected |= {(check, stem) for check in kinds for stem in attacked}
         assert checked == expected
 
     def test_nothing_is_written(
@@ -204,7 +230,7 @@ class TestReceipts:
         for folder in (run.receipts, run.predictions):
             edit(folder / f"{ATTACKED}.json", repr(EPS), "0.001")
         found = wrong(run)
-        assert {finding.check for finding in found} == {"ball", "metrics"}
+        assert {finding.check for finding in found} == {"ball", "flips", "metrics"}
         assert "the radius is 0.001" in found[0].note
 
 
@@ -261,10 +287,247 @@ class TestImages:
         path.write_bytes(path.read_bytes()[:1000])
         assert {f.check for f in wrong(run)} == {"ball", "images", "receipt"}
 
-    def test_gone(self, run: RunDir) -> None:
+    @pytest.mark.parametrize("known", [True, False])
+    def test_gone(self, run: RunDir, known: bool) -> None:
         (run.adversarial / f"{ATTACKED}.npz").unlink()
+        if not known:
+            edit_json(run.receipts / f"{ATTACKED}.json", adversarial_sha256=None)
         note = f"its adversarial/{ATTACKED}.npz is missing"
         assert wrong(run) == [Finding("receipt", ATTACKED, "wrong", note)]
+
+    def test_some_left_out(self, run: RunDir) -> None:
+        path = run.adversarial / f"{ATTACKED}.npz"
+        with np.load(path) as saved:
+            arrays = {name: saved[name][2:] for name in saved.files}
+            number = len(saved["image_id"])
+        np.savez_compressed(path, **arrays)
+        edit_json(run.receipts / f"{ATTACKED}.json", adversarial_sha256=sha256_of(path))
+        note = f"2 of the {number} images that every attack keeps are missing"
+        assert wrong(run) == [Finding("images", ATTACKED, "wrong", note)]
+
+
+class TestSplit:
+    @pytest.mark.parametrize(
+        ("change", "note"),
+        [
+            (
+                lambda table: table.iloc[:-2],
+                "split test has 16 images, of which 2 are missing; 0 others are predicted",
+            ),
+            (
+                lambda table: table.iloc[::-1],
+                "the images of split test are in another order than the store's",
+            ),
+            (lambda table: table.assign(branch="adv"), "rows of another network than single"),
+        ],
+    )
+    @pytest.mark.parametrize("stem", [CLEAN, ATTACKED])
+    def test_changed(
+        self, run: RunDir, stem: str, change: Callable[[pd.DataFrame], pd.DataFrame], note: str
+    ) -> None:
+        edit_table(run.predictions / f"{stem}.csv", change)
+        found = check_predictions(evidence_of(run), stem)
+        assert [f for f in found if f.verdict != "ok"] == [Finding("split", stem, "wrong", note)]
+
+    def test_images_of_another_split(self, run: RunDir) -> None:
+        edit_json(run.predictions / f"{CLEAN}.json", split="val")
+        found = check_predictions(evidence_of(run), CLEAN)
+        note = "split val has 10 images, of which 10 are missing; 16 others are predicted"
+        assert Finding("split", CLEAN, "wrong", note) in found
+
+
+class TestWorstCase:
+    """An attack that makes scores better was not the worst case of anything."""
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_better_than_clean(self, run: RunDir, tiny_store: Store, label: int) -> None:
+        clean = pd.read_csv(run.predictions / f"{CLEAN}.csv")
+        labels = tiny_store.labels[tiny_store.rows("test"), tiny_store.findings.index("nodule")]
+        place = int((labels == label).argmax())
+        old = clean["logit:nodule"].tolist()[place]
+        new = old + (2 * label - 1)
+
+        def change(table: pd.DataFrame) -> pd.DataFrame:
+            table.loc[place, "logit:nodule"] = repr(new)
+            return table
+
+        edit_table(run.predictions / f"{ATTACKED}.csv", change)
+        note = (
+            f"logit:nodule: image {clean['image_id'][place]!r} has {new:.6g}, better than the "
+            f"{old:.6g} of the unchanged image (1 of 16 images)"
+        )
+        found = check_worst(evidence_of(run), ATTACKED, 0.01)
+        assert found == [Finding("worst case", ATTACKED, "wrong", note)]
+        assert [f.verdict for f in check_worst(evidence_of(run), ATTACKED, 2)] == ["ok"]
+
+    def test_without_a_label_nothing_moves(self, run: RunDir, tiny_store: Store) -> None:
+        evidence = evidence_of(run)
+        table = tiny_store.table.assign(**{"label:nodule": np.nan})
+        evidence.stores[tiny_store.checksum] = replace(tiny_store, table=table)
+        (found,) = check_worst(evidence, ATTACKED, 1e-6)
+        assert found.verdict == "wrong"
+        assert found.note.startswith("logit:nodule: image ")
+
+    def test_better_than_at_a_smaller_radius(self, saved_run: RunDir, copy_of: Copy) -> None:
+        run = copy_of(saved_run)
+        target = "phantom-test-best-adv-fgsm-l2-0.6-on-adv"
+        assert [f.verdict for f in check_worst(evidence_of(run), target, 1e-6)] == ["ok"]
+        clean = run.predictions / "phantom-test-best-adv-clean.csv"
+        shutil.copy(clean, run.predictions / f"{target}.csv")
+        found = check_worst(evidence_of(run), target, 1e-6)
+        assert {f.verdict for f in found} == {"wrong"}
+        assert all(" at radius 0.3 (" in f.note for f in found)
+
+    def test_clean_ones_are_gone(self, run: RunDir) -> None:
+        (run.predictions / f"{CLEAN}.csv").unlink()
+        note = "the predictions of the unchanged images are not at hand"
+        found = check_worst(evidence_of(run), ATTACKED, 0.01)
+        assert found == [Finding("worst case", ATTACKED, "not checked", note)]
+
+    def test_of_attacks_as_they_were_found_alone(self, saved_run: RunDir) -> None:
+        evidence = evidence_of(saved_run)
+        stems = {stem for stem in evidence.predictions if check_worst(evidence, stem, 0.01)}
+        attacked = {stem for stem in evidence.predictions if "-on-" in stem}
+        assert stems == {s for s in attacked if "-8bit-" not in s and "-stored-" not in s}
+
+
+class TestThresholds:
+    VALIDATION = "phantom-val-best-single-clean"
+
+    def test_chosen_on_test_images(self, run: RunDir) -> None:
+        record = json.loads((run.path / "metrics.json").read_text())
+        record["scores"][ATTACKED]["thresholds"] = CLEAN
+        edit_json(run.path / "metrics.json", **record)
+        note = f"they were chosen by {CLEAN}: expected clean predictions of split val"
+        found = check_thresholds(evidence_of(run), ATTACKED)
+        assert found[0] == Finding("thresholds", ATTACKED, "wrong", note)
+        assert [f.verdict for f in check_thresholds(evidence_of(run), CLEAN)] == ["ok"]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("branch", "adv"), ("checkpoint", "last"), ("weights", "0"), ("task", "exclusive")],
+    )
+    def test_by_another_network(self, run: RunDir, name: str, value: str) -> None:
+        edit_json(run.predictions / f"{self.VALIDATION}.json", **{name: value})
+        note = f"they were chosen by {self.VALIDATION}, whose {name} is another"
+        found = check_thresholds(evidence_of(run), CLEAN)
+        assert found == [Finding("thresholds", CLEAN, "wrong", note)]
+
+    def test_on_another_store(self, run: RunDir) -> None:
+        edit_json(run.predictions / f"{self.VALIDATION}.json", store_checksum="0")
+        note = f"they were chosen by {self.VALIDATION}, whose store is another"
+        found = check_thresholds(evidence_of(run), CLEAN)
+        assert found == [Finding("thresholds", CLEAN, "wrong", note)]
+
+    def test_on_attacked_images(self, run: RunDir) -> None:
+        attack = json.loads((run.predictions / f"{self.VALIDATION}.json").read_text())["attack"]
+        edit_json(run.predictions / f"{self.VALIDATION}.json", attack=attack | {"name": "pgd"})
+        note = f"they were chosen by {self.VALIDATION}: expected clean predictions of split val"
+        for stem in (CLEAN, self.VALIDATION):
+            found = check_thresholds(evidence_of(run), stem)
+            assert found == [Finding("thresholds", stem, "wrong", note)]
+
+    def test_gone(self, run: RunDir) -> None:
+        (run.predictions / f"{self.VALIDATION}.csv").unlink()
+        note = f"predictions/{self.VALIDATION}.csv, which chose them, is missing or can't be read"
+        found = check_thresholds(evidence_of(run), ATTACKED)
+        assert found == [Finding("thresholds", ATTACKED, "wrong", note)]
+
+    def test_other_cuts(self, run: RunDir) -> None:
+        path = run.predictions / f"{ATTACKED}.json"
+        attack = json.loads(path.read_text())["attack"]
+        old = attack["cuts"]["nodule"]
+        edit_json(path, attack=attack | {"cuts": attack["cuts"] | {"nodule": old + 0.01}})
+        note = f"the attack's cut of nodule is {old + 0.01:.6g}, chosen was {old:.6g}"
+        found = check_thresholds(evidence_of(run), ATTACKED)
+        assert found == [Finding("thresholds", ATTACKED, "wrong", note)]
+        edit_json(path, attack=attack | {"cuts": {"nodule": old}})
+        note = "the attack has cuts of nodule"
+        found = check_thresholds(evidence_of(run), ATTACKED)
+        assert found == [Finding("thresholds", ATTACKED, "wrong", note)]
+
+    @pytest.mark.parametrize("edge", [0.0, 1.0])
+    def test_cuts_are_finite(self, edge: float) -> None:
+        assert math.isfinite(cuts_of({"nodule": edge})["nodule"])
+
+
+class TestFlips:
+    L2 = "phantom-test-best-adv-fgsm-l2-0.6-on-adv"
+
+    def test_one_cell(self, run: RunDir) -> None:
+        old = ""
+
+        def change(table: pd.DataFrame) -> pd.DataFrame:
+            nonlocal old
+            old = table.loc[3, "nodule"]
+            table.loc[3, "nodule"] = "0.5"
+            return table
+
+        table = edit_table(run.flips / f"{ATTACKED}.csv", change)
+        note = (
+            f"nodule of image {table['image_id'][3]!r} is 0.5, the predictions give "
+            f"{float(old or 'nan'):.6g} (1 of 16 are off)"
+        )
+        assert wrong(run) == [Finding("flips", ATTACKED, "wrong", note)]
+
+    def test_every_cell_can_be_off(self, saved_run: RunDir, copy_of: Copy) -> None:
+        """0, the two radii and "never" are all told apart."""
+        run = copy_of(saved_run)
+        path = run.flips / f"{self.L2}.csv"
+        values = set(
+            pd.read_csv(path, dtype=str, keep_default_na=False).iloc[:, 2:].to_numpy().flat
+        )
+        assert values >= {"0.0", ""}
+        after = {"0.0": "0.3", "0.3": "0.6", "0.6": "", "": "0.0"}
+        edit_table(path, lambda table: table.replace(dict.fromkeys(table.columns[2:], after)))
+        found = [f for f in check_flips(evidence_of(run)) if f.what == self.L2]
+        assert {f.verdict for f in found} == {"wrong"}
+        assert all(f.note.endswith("(16 of 16 are off)") for f in found)
+
+    @pytest.mark.parametrize(
+        ("change", "note"),
+        [
+            (lambda table: table.iloc[1:], "its images are not those of the predictions"),
+            (
+                lambda table: table[["image_id", "patient_id"]],
+                "its columns are image_id, patient_id",
+            ),
+        ],
+    )
+    def test_another_table(
+        self, run: RunDir, change: Callable[[pd.DataFrame], pd.DataFrame], note: str
+    ) -> None:
+        edit_table(run.flips / f"{ATTACKED}.csv", change)
+        assert check_flips(evidence_of(run)) == [Finding("flips", ATTACKED, "wrong", note)]
+
+    def test_of_nothing(self, run: RunDir) -> None:
+        for stem in ("other", CLEAN):
+            shutil.copy(run.flips / f"{ATTACKED}.csv", run.flips / f"{stem}.csv")
+        notes = {f.what: f.note for f in check_flips(evidence_of(run)) if f.verdict == "wrong"}
+        assert notes == {
+            "other": "its predictions/other.csv is missing or can't be read",
+            CLEAN: "its predictions are not of the attacked network",
+        }
+
+    @pytest.mark.parametrize(("away", "verdicts"), [(1e-6, {"ok"}), (0.1, {"ok", "wrong"})])
+    def test_unchanged_images_near_the_cut(
+        self, run: RunDir, away: float, verdicts: set[str]
+    ) -> None:
+        """Other batches may have decided them otherwise."""
+        evidence = evidence_of(run)
+        cut = evidence.told(ATTACKED).sidecar["attack"]["cuts"]["nodule"]
+        found = []
+        for score in (cut - away, cut + away):
+            evidence.told(CLEAN).frame.loc[3, "logit:nodule"] = score
+            found += check_flips(evidence)
+        assert {f.verdict for f in found} == verdicts
+
+    def test_a_smaller_radius_is_gone(self, saved_run: RunDir, copy_of: Copy) -> None:
+        run = copy_of(saved_run)
+        (run.predictions / "phantom-test-best-adv-fgsm-l2-0.3-on-adv.csv").unlink()
+        note = "the predictions at radius 0.3 are not at hand"
+        found = check_flips(evidence_of(run))
+        assert Finding("flips", self.L2, "not checked", note) in found
 
 
 class TestNumbers:
@@ -441,7 +704,9 @@ class TestStores:
         note = f"there is nothing at {place}; name the training store with --store"
         assert found[0] == Finding("store", "phantom", "not checked", note)
         others = [f for f in found if f.check != "store"]
-        assert {f.check for f in others} == {"images", "ball", "receipt", "metrics"}
+        assert {f.check for f in others} == {
+            *("split", "images", "ball", "worst case", "thresholds", "flips", "receipt", "metrics")
+        }
         assert len({f.note for f in others}) == 1
         assert others[0].note.startswith("store phantom (checksum ")
         assert others[0].note.endswith(") is not at hand")
@@ -493,7 +758,9 @@ class TestKinds:
 
     def test_untouched(self, saved_run: RunDir) -> None:
         findings = verify(saved_run)
-        assert [f for f in findings if f.verdict != "ok"] == []
+        unchecked = [f for f in findings if f.verdict != "ok"]
+        assert {f.note for f in unchecked} == {NO_CHECK}
+        assert not any("native" in f.what for f in unchecked)
         checked = {f.check for f in findings}
         assert {"saved images", "ball"} <= checked
         assert any("-l1-native-" in f.what for f in findings if f.check == "ball")
@@ -516,13 +783,43 @@ class TestKinds:
         with Image.open(path) as image:
             black = Image.new(image.mode, image.size)
         black.save(path)
-        (found,) = wrong(run)
-        assert found.check == "saved images"
-        assert "-fgsm-8bit-" in found.what
-        assert "(1 of 16 images are off)" in found.note
+        rounded, shown = wrong(run)
+        for found in (rounded, shown):
+            assert found.check == "saved images"
+            assert "-fgsm-8bit-" in found.what
+            assert found.note.endswith("(1 of 16 images are off)")
         path.unlink()
         (found,) = wrong(run)
         assert found.note.endswith("found no such file; write the images again")
+
+    @pytest.mark.parametrize(("depth", "half"), [("8bit", 0.5 / 255), ("stored", 0.5 / 4095)])
+    def test_one_level_of_one_pixel(
+        self, saved_run: RunDir, copy_of: Copy, depth: str, half: float
+    ) -> None:
+        """Too little for the network to notice."""
+        run = copy_of(saved_run)
+        evidence = evidence_of(run)
+        (stem, *_) = (s for s in evidence.predictions if f"fgsm-{depth}" in s and "-on-adv" in s)
+        (found,) = check_saved(evidence, stem, 0.01, 16)
+        assert found.verdict == "ok"
+        source, folder = stem.replace(f"-{depth}", ""), depth.removesuffix("bit")
+        path = sorted((run.adversarial / source / folder / "0").glob("*.png"))[0]
+        with Image.open(path) as image:
+            pixels = np.array(image)
+        pixels[5, 5] = pixels[5, 5] + 1 if pixels[5, 5] < 128 else pixels[5, 5] - 1
+        Image.fromarray(pixels).save(path)
+        (found,) = check_saved(evidence, stem, 0.01, 16)
+        assert found.verdict == "wrong"
+        assert found.note.startswith("slot 0: image ")
+        assert f"from the attacked one, half a level is {half:.6g} (1 of 16" in found.note
+
+    def test_other_saved_images(self, saved_run: RunDir, copy_of: Copy) -> None:
+        run = copy_of(saved_run)
+        path = sorted(run.adversarial.glob("*-adv-fgsm-*/8/1/images.csv"))[0]
+        edit_table(path, lambda table: table.assign(image_id=table["image_id"][::-1].to_numpy()))
+        evidence, stem = evidence_of(run), path.parents[2].name.replace("fgsm", "fgsm-8bit")
+        (found,) = check_saved(evidence, stem, 0.01, 16)
+        assert found.note == f"{path.parent} holds other images than were predicted"
 
     def test_trust(self, dual_run: RunDir, copy_of: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
         run, check = copy_of(dual_run), Check("masking", 1.0, 1.0, "pass", "")
@@ -531,6 +828,10 @@ class TestKinds:
         assert wrong(run) == []
         honest = run.trust.read_text()
         run.trust.write_text(honest.replace("masking,1.0,", "masking,0.5,", 1))
+        assert [f.note for f in wrong(run)] == ["trust.csv says other things than the receipt"]
+        run.trust.write_text(
+            honest.replace("masking,1.0,1.0,pass,", "masking,1.0,1.0,pass,fine", 1)
+        )
         assert [f.note for f in wrong(run)] == ["trust.csv says other things than the receipt"]
         run.trust.write_text(honest)
         self.change_trust(run)
@@ -569,6 +870,9 @@ class TestKinds:
             f[:2] == ("images", path.stem) and f.note.startswith("class_margin: image")
             for f in wrong(run, store)
         )
+        (found,) = check_worst(evidence_of(run, store), path.stem, 0.01)
+        assert found.note.startswith("class_margin: image")
+        assert "has 5, better than the " in found.note
 
 
 def exclusive(store: Store) -> Store:
@@ -597,11 +901,17 @@ class TestCommand:
             str(quick_run.path),
             "  store        1 ok",
             "  predictions  4 ok",
+            "  split        4 ok",
             "  weights      4 ok",
             "  images       4 ok",
+            "  thresholds   4 ok",
             "  ball         1 ok",
+            "  worst case   1 ok",
+            "  flips        1 ok",
             "  receipt      1 ok",
+            "  trust        1 not checked",
             "  metrics      4 ok",
+            f"  not checked: trust: phantom-test-best-single-linf: {NO_CHECK}",
         ]
 
     def test_something_wrong(
@@ -611,9 +921,8 @@ class TestCommand:
         assert self.call(monkeypatch, run.path) == 1
         out = capsys.readouterr().out.splitlines()
         assert "  receipt      1 wrong" in out
-        assert out[-1] == (
-            f"  wrong: receipt: {ATTACKED}: attacked predictions without receipts/{ATTACKED}.json"
-        )
+        note = f"attacked predictions without receipts/{ATTACKED}.json"
+        assert f"  wrong: receipt: {ATTACKED}: {note}" in out
 
     def test_other_things_not_checked_are_no_failure(
         self, run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -66,7 +66,9 @@ def outcome(frame: pd.DataFrame, table: pd.DataFrame, sidecar: Mapping[str, Any]
     cuts = sidecar["attack"]["cuts"]
     found = {}
     for finding in finding_names(frame):
-        right = (frame[LOGIT + finding] >= cuts[finding]) == (labels[finding] == 1)
+        # in float32, as networks give scores: the same before and after they were written
+        scores = frame[LOGIT + finding].to_numpy(np.float32)
+        right = (scores >= np.float32(cuts[finding])) == (labels[finding] == 1)
         letters = np.where(labels[finding].isna(), "-", np.where(right, "1", "0"))
         found[finding] = "".join(letters)
     return found
