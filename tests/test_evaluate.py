@@ -206,6 +206,28 @@ class TestPredictions:
         evaluate(run)
         assert path.read_text() == content
 
+    def test_those_with_missing_rows_are_made_again(
+        self, evaluated_run: RunDir, copy_of: Copy
+    ) -> None:
+        run = copy_of(evaluated_run)
+        path = run.predictions / "phantom-test-best-adv-clean.csv"
+        content = path.read_text()
+        for damaged in (content[: len(content) // 2], "\n".join(content.split("\n")[:5]) + "\n"):
+            path.write_text(damaged)
+            evaluate(run)
+            assert path.read_text() == content
+
+    @pytest.mark.parametrize("damage", ["store,spl", "hello"])
+    def test_a_damaged_table_of_metrics_is_made_anew(
+        self, evaluated_run: RunDir, copy_of: Copy, damage: str
+    ) -> None:
+        run = copy_of(evaluated_run)
+        content = run.metrics.read_bytes()
+        run.metrics.write_text(damage)
+        told = evaluate(run)
+        assert run.metrics.read_bytes() == content
+        assert any(text.startswith(f"{run.metrics} could not be read and was") for text in told)
+
     def test_of_nan_weights_there_are_none(self, dual_run: RunDir, copy_of: Copy) -> None:
         run = copy_of(dual_run)
         saved = checkpoints.load(run.checkpoints, "best")

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -333,3 +335,14 @@ def test_what_is_no_table_of_metrics_is_refused(tmp_path, content, found):
 def test_a_missing_table_of_metrics_is_refused(tmp_path):
     with pytest.raises(MedrobustError, match="expected a table of metrics"):
         read_metrics(tmp_path / "metrics.csv")
+
+
+def test_text_among_the_numbers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    row = dict.fromkeys(COLUMNS, "") | {"eps": "0", "value": "hello", "n": "1", "n_positive": "1"}
+    pd.DataFrame([row]).to_csv(path, index=False)
+    with pytest.raises(MedrobustError) as refused:
+        read_metrics(path)
+    assert str(refused.value) == (
+        f"{path}: expected numbers in eps, value, low, high, found text; run `evaluate` again"
+    )

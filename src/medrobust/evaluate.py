@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from medrobust.job import Job, choose_device
 from medrobust.losses import rank_scores
 from medrobust.metrics import read_metrics, write_metrics
 from medrobust.models import ball_of
-from medrobust.predictions import write_predictions
+from medrobust.predictions import read_predictions, write_predictions
 from medrobust.rescoring import rescore
 from medrobust.rundir import RunDir
 from medrobust.scoring import How, Record, choose, older_record, origins, score, write_record
@@ -93,7 +94,7 @@ def evaluate(
             again = rescore(sortie, what.save, track)
             scored += [_Scored(c, (sweep.attacked,), norm) for c in again]
     rows, record, warnings = _score(job, validation, scored)
-    _merge_metrics(run, rows, record, job)
+    notes += _merge_metrics(run, rows, record, job)
     flagged = check_networks(job, sweeps, cuts, track)
     return [*job.notes, *notes, *warnings, *flagged]
 
@@ -133,7 +134,8 @@ def _show(job: Job, split: str, condition: Condition, track: Track) -> None:
     missing = {}
     for name in job.networks:
         sidecar = job.identity(split, name) | {"attack": _settings(job, condition)}
-        if not job.is_there(job.path(split, name, condition), sidecar):
+        path = job.path(split, name, condition)
+        if not (job.is_there(path, sidecar) and _is_whole(path, len(job.store.rows(split)))):
             missing[name] = sidecar
     if not missing:
         return
@@ -154,6 +156,14 @@ def _show(job: Job, split: str, condition: Condition, track: Track) -> None:
             margin = class_margin(logits, logits.new_tensor(labels))
         frame = job.frame(cases.rows, name, scores, margin)
         write_predictions(job.path(split, name, condition), frame, missing[name])
+
+
+def _is_whole(path: Path, rows: int) -> bool:
+    """Whether these predictions can be read, and are of so many images."""
+    try:
+        return len(read_predictions(path).frame) == rows
+    except MedrobustError:
+        return False
 
 
 def _settings(job: Job, condition: Condition) -> dict[str, Any]:
@@ -244,11 +254,21 @@ def _each_once(warnings: Sequence[str]) -> list[str]:
     ]
 
 
-def _merge_metrics(run: RunDir, rows: pd.DataFrame, record: Record, job: Job) -> None:
-    """Replace the rows of the same predictions; drop those of older weights; keep the others."""
-    kept = Record()
-    if run.metrics.is_file():
-        older = read_metrics(run.metrics)
+def _merge_metrics(run: RunDir, rows: pd.DataFrame, record: Record, job: Job) -> list[str]:
+    """Replace the rows of the same predictions; drop those of older weights; keep the others.
+
+    A damaged table is made anew; a note says so.
+    """
+    kept, notes = Record(), list[str]()
+    try:
+        older = read_metrics(run.metrics) if run.metrics.is_file() else rows[:0]
+    except MedrobustError:
+        older = rows[:0]
+        notes = [
+            f"{run.metrics} could not be read and was made anew: evaluate with the other suites "
+            "and radii again to have their rows, too (predictions are kept)"
+        ]
+    if len(older):
         older = older[~origins(older).isin(set(origins(rows)))]
         same = {stem: job.has_weights_of(stem) for stem in set(older["predictions"])}
         current = np.array([same[stem] for stem in older["predictions"]], dtype=bool)
@@ -257,3 +277,4 @@ def _merge_metrics(run: RunDir, rows: pd.DataFrame, record: Record, job: Job) ->
         rows = pd.concat([older, rows], ignore_index=True) if len(older) else rows
     write_record(run, kept.with_newer(record))
     write_metrics(run.metrics, rows)
+    return notes

@@ -122,7 +122,12 @@ def read_metrics(path: Path) -> pd.DataFrame:
             f"{path}: expected columns {', '.join(COLUMNS)}, found "
             f"{', '.join(text.columns)}; run `evaluate` again"
         )
-    numbers = {name: [float(x) if x else np.nan for x in text[name]] for name in NUMBERS}
+    try:
+        numbers = {name: [float(x) if x else np.nan for x in text[name]] for name in NUMBERS}
+    except ValueError as error:
+        raise MedrobustError(
+            f"{path}: expected numbers in {', '.join(NUMBERS)}, found text; run `evaluate` again"
+        ) from error
     return text.assign(**numbers)
 
 

@@ -44,6 +44,14 @@ def test_parameters_without_statistics(found: list[Run]) -> None:
     assert count_parameters(found[0].path / "nowhere") is None
 
 
+def test_damaged_weights_are_an_error_of_one_line(one_run: Callable) -> None:
+    run = one_run("standard")
+    path = run / "checkpoints" / "best.safetensors"
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(MedrobustError, match=r"^expected a readable best\.safetensors, found "):
+        count_parameters(run)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

@@ -80,7 +80,7 @@ def evaluate(
     medrobust evaluate runs/pneumoniamnist-* --suite pgd --eps 2/255,4/255 --steps 50
     """
     one_of(branches, Branches, "--branches")
-    radii = numbers(eps, "--eps") if eps else None
+    radii = None if eps is None else numbers(eps, "--eps")
     found, other = open_runs(runs, store)
 
     from medrobust.attacks.ball import Norm

@@ -115,12 +115,15 @@ def count_parameters(folder: Path) -> int | None:
     file = folder / "checkpoints" / "best.safetensors"
     if not file.is_file():
         return None
-    with safe_open(file, framework="numpy") as tensors:
-        sizes = [
-            int(np.prod(tensors.get_slice(key).get_shape()))
-            for key in tensors.keys()  # noqa: SIM118 (it is no dictionary)
-            if not key.endswith(STATISTICS)
-        ]
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            sizes = [
+                int(np.prod(tensors.get_slice(key).get_shape()))
+                for key in tensors.keys()  # noqa: SIM118 (it is no dictionary)
+                if not key.endswith(STATISTICS)
+            ]
+    except Exception as error:  # whatever a damaged file brings the reader to raise
+        raise _unreadable(file, str(error).splitlines()[0]) from error
     return sum(sizes)
 
 
