@@ -11,6 +11,7 @@ import torch
 
 from medrobust.attacks.suite import Budget
 from medrobust.data.store import Store
+from medrobust.errors import MedrobustError
 from medrobust.evaluate import Evaluation, evaluate
 from medrobust.metrics import read_metrics
 from medrobust.models import load_model
@@ -34,6 +35,16 @@ def what(save: Any) -> Evaluation:
 def logits(run: RunDir, store: Store, stem: str) -> np.ndarray:
     frame, _ = read_predictions(run.predictions / f"{stem}.csv")
     return frame[[LOGIT + finding for finding in store.findings]].to_numpy()
+
+
+def test_a_depth_that_can_not_be_written_is_refused_before_any_attack(
+    standard_run: RunDir, copy_of: Copy, tiny_store: Store
+) -> None:
+    run = copy_of(standard_run)
+    store = replace(tiny_store, table=tiny_store.table.assign(native_low=5.0, native_high=5.0))
+    with pytest.raises(MedrobustError, match=r"^native: expected finite values that are 1 to"):
+        evaluate(run, store, what("stored"))
+    assert not run.predictions.exists()
 
 
 @pytest.mark.parametrize(("save", "step"), [("8", 1 / 255), ("16", 1 / 65535), ("stored", 1 / 500)])

@@ -30,7 +30,7 @@ from medrobust.losses import rank_scores
 from medrobust.metrics import read_metrics, write_metrics
 from medrobust.models import ball_of
 from medrobust.predictions import read_predictions, write_predictions
-from medrobust.rescoring import rescore
+from medrobust.rescoring import check_saveable, rescore
 from medrobust.rundir import RunDir
 from medrobust.scoring import How, Record, choose, older_record, origins, score, write_record
 from medrobust.subgroups import check_columns
@@ -70,6 +70,7 @@ def evaluate(
     sweeps = sweeps_of(config, what, list(job.networks), task, findings)
     shown = list(shown_conditions(config, what))
     check_columns(what.groups or (), job.store.table)
+    check_saveable(job)
     validation, notes = _validation(job)
     _show(validation, "val", Condition(), track)
     for condition in shown:

@@ -88,10 +88,10 @@ def write_images(
             image; values outside [0, 1]; channels that are neither grey nor 8-bit colour; no native
             values, or none that are apart by 1 to 65535; an old folder; a full disk.
     """
-    _check_images(images, depth)
+    check_images(images, depth)
     _check_ids(image_ids, len(images))
     files = _files(image_ids, ".png" if images.ndim == 4 else "")
-    levels = dict(zip(files, _levels(depth, native, image_ids), strict=True))
+    levels = dict(zip(files, levels_of(depth, native, image_ids), strict=True))
     meaning = Levels(depth=depth, shape=tuple(images.shape[1:]), images=levels)
     with new_folder(folder, overwrite) as new:
         for file, image in zip(files, images.detach(), strict=True):
@@ -120,7 +120,8 @@ def read_images(folder: Path) -> tuple[list[str], Tensor]:
     return image_ids, torch.from_numpy(images)
 
 
-def _check_images(images: Tensor, depth: Depth) -> None:
+def check_images(images: Tensor, depth: Depth) -> None:
+    """Raise MedrobustError for images that can't be written with this depth."""
     if depth not in get_args(Depth):
         raise MedrobustError(f"depth: expected one of {get_args(Depth)}, found {depth!r}")
     shape = tuple(images.shape)
@@ -160,7 +161,12 @@ def _files(image_ids: Sequence[str], suffix: str) -> list[str]:
     return [f"{number:0{digits}d}-{name}{suffix}" for number, name in enumerate(names)]
 
 
-def _levels(depth: Depth, native: Native | None, image_ids: Sequence[str]) -> list[Level]:
+def levels_of(depth: Depth, native: Native | None, image_ids: Sequence[str]) -> list[Level]:
+    """What the integers of each image mean.
+
+    Raises:
+        MedrobustError: `stored` without native values, or with ends that are not 1 to 65535 apart.
+    """
     if depth != "stored":
         return [Level(low=0, high=2 ** int(depth) - 1, offset=0) for _ in image_ids]
     if native is None:

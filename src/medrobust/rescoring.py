@@ -12,10 +12,19 @@ from medrobust.adversarial import read_adversarial
 from medrobust.attacks.gradient import frozen, full_precision
 from medrobust.attacks.worst import class_margin
 from medrobust.conditions import Condition
+from medrobust.data.batches import load_images
 from medrobust.data.store import Store
+from medrobust.job import Job
 from medrobust.losses import rank_scores
 from medrobust.predictions import write_predictions
-from medrobust.quantised import Depth, Native, read_images, write_images
+from medrobust.quantised import (
+    Depth,
+    Native,
+    check_images,
+    levels_of,
+    read_images,
+    write_images,
+)
 from medrobust.receipts import Cost, has_receipt, write_receipt
 from medrobust.sweeping import Sortie, Track
 
@@ -23,6 +32,15 @@ from medrobust.sweeping import Sortie, Track
 def rescored_name(suite: str, depth: Depth) -> str:
     """What tables call it: `fast/8bit`, `strong/stored`."""
     return f"{suite}/{depth if depth == 'stored' else f'{depth}bit'}"
+
+
+def check_saveable(job: Job) -> None:
+    """Raise MedrobustError if attacked images can't be saved as wanted: before any attack."""
+    depth, rows = job.what.save, job.store.rows(job.what.split)
+    if depth is not None:
+        check_images(load_images(job.store, rows[:1], "cpu"), depth)
+        ids = job.store.table["image_id"].iloc[rows].astype(str).tolist()
+        levels_of(depth, _native(job.store, rows), ids)
 
 
 def rescore(sortie: Sortie, depth: Depth, track: Track) -> list[Condition]:
