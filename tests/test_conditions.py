@@ -150,7 +150,8 @@ def test_settings_say_how_predictions_were_made(config: Config) -> None:
     assert (one.attacked, other.attacked) == ("clean", "adv")
     assert other.settings(0.02) == {
         "name": "strong",
-        "goal": "vanish",
+        "goal": "vanish:effusion",
+        "version": 1,
         "norm": "linf",
         "eps": 0.02,
         "members": ["margin-apgd", "cross-entropy-apgd", "square"],

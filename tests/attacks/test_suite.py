@@ -185,10 +185,12 @@ def test_members_of_strong(case: tuple[str, int, Norm], expected: list[str]) -> 
     task, findings, norm = case
     members = suite_of("strong", task=task, findings=findings, norm=norm)
     assert [member.name for member in members] == expected
-    black_box = [member for member in members if member.retires]
+    black_box = [member for member in members if member.black_box]
+    # whose question is only "broken or not"
+    assert [m for m in members if m.retires] == [m for m in members if m.black_box or m.rank]
     assert {member.name for member in black_box} == ({"square"} if norm != "l1" else set())
     each = list(range(findings)) if findings > 1 else []
-    aimed = [m.goal.finding for m in members if m.goal.kind == "finding" and not m.retires]
+    aimed = [m.goal.finding for m in members if m.goal.kind == "finding" and not m.black_box]
     assert aimed == each
     if black_box and task == "multilabel":  # each sigmoid is broken, or not, by itself
         assert [member.goal.finding for member in black_box] == (each or [None])
