@@ -162,7 +162,7 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """The attacks of evaluation; norm and box are those of training."""
+    """The attacks of evaluation; the norm is that of training unless a command says another."""
 
     suite: Literal["fast", "strong", "pgd", "apgd", "fgsm", "square"] = "fast"
     """`fast`: APGD on the margin, 20 steps; `strong`: the worst of several; or one attack."""

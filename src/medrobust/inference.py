@@ -1,6 +1,6 @@
 """Logits of many images, clean or attacked."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,6 @@ def logits_of(
     attacked: nn.Module | None = None,
     name: str = "",
     progress: Count = lambda done: None,
-    keep: Callable[[NDArray[np.int64], Tensor], None] = lambda rows, images: None,
 ) -> dict[str, Tensor]:
     """Logits (N, K) of every network for the same images, on the CPU.
 
@@ -62,13 +61,11 @@ def logits_of(
         attacked: the network the attack is made on.
         name: of the attack; with the seed it decides the random starts.
         progress: is told how many images are done.
-        keep: is given every batch's rows and (attacked) images.
     """
     found: dict[str, list[Tensor]] = {branch: [] for branch in networks}
     for rows, images, labels, keys in cases.batches(name):
         if attack is not None and attacked is not None:
             images = attack(attacked, images, labels, keys)
-        keep(rows, images)
         for branch, network in networks.items():
             with frozen(network):
                 found[branch].append(full_precision(network(images)).cpu())

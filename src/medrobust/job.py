@@ -17,6 +17,7 @@ from medrobust.conditions import Condition, Evaluation, Sweep, aimed_at
 from medrobust.config import Config
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
+from medrobust.files import file_name
 from medrobust.inference import Cases
 from medrobust.metrics import choose_thresholds
 from medrobust.models import fit_model
@@ -85,7 +86,7 @@ class Job:
         if condition.name.startswith("corruption:"):
             return f"{start}-{kind}-{condition.eps:g}"
         goal = self.what.goal.replace(":", "-")
-        aim = f"-{_safe(goal)}" if condition.attacked and goal != "total" else ""
+        aim = f"-{file_name(goal)}" if condition.attacked and goal != "total" else ""
         shown = f"{kind}-{norm or self.config.attack.norm}-{condition.eps:.6g}{aim}"
         return f"{start}-{shown}" + (f"-on-{condition.attacked}" if condition.attacked else "")
 
@@ -181,7 +182,3 @@ def _check_labels(store: Store, split: str) -> None:
             f"{store.path}: expected labels in split {split}, found none; an evaluation needs "
             "them. `medrobust predict` takes images without labels"
         )
-
-
-def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)

@@ -58,14 +58,15 @@ def rescore(sortie: Sortie, depth: Depth, track: Track) -> list[Condition]:
         if job.is_there(target, sidecar) and has_receipt(job, target):
             continue
         count = track(len(job.store.rows(job.what.split)), f"{job.run.path}: {target.stem}")
-        frame = _read_again(sortie, sortie.path(sweep.attacked, radius).stem, depth)
+        frame, slots = _read_again(sortie, sortie.path(sweep.attacked, radius).stem, depth)
         write_predictions(target, frame, sidecar)
-        write_receipt(job, target, frame, sidecar, Cost(0.0, len(frame)))
+        write_receipt(job, target, frame, sidecar, Cost(0.0, len(frame) * slots))
         count(len(frame))
     return done
 
 
-def _read_again(sortie: Sortie, stem: str, depth: Depth) -> pd.DataFrame:
+def _read_again(sortie: Sortie, stem: str, depth: Depth) -> tuple[pd.DataFrame, int]:
+    """Predictions of the files, and how many images each case has."""
     job, network = sortie.job, sortie.sweep.attacked
     saved = read_adversarial(job.run.adversarial / f"{stem}.npz")
     index = pd.Index(job.store.table["image_id"].astype(str))
@@ -80,9 +81,10 @@ def _read_again(sortie: Sortie, stem: str, depth: Depth) -> pd.DataFrame:
         logits = _logits(sortie, read_images(folder)[1])
         if slot < len(job.store.findings):
             columns.append(rank_scores(logits, job.store.info.task)[:, slot])
-        if job.store.info.task == "exclusive":  # the last slot's is that of the class
+        else:  # of exclusive classes one more, that of the class
             margin = class_margin(logits, torch.from_numpy(job.store.labels[rows]))
-    return job.frame(rows, network, torch.stack(columns, dim=1), margin)
+    frame = job.frame(rows, network, torch.stack(columns, dim=1), margin)
+    return frame, saved.images.shape[1]
 
 
 def _native(store: Store, rows: NDArray[np.int64]) -> Native:

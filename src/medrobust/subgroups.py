@@ -96,7 +96,6 @@ def check_columns(columns: Sequence[str], table: pd.DataFrame) -> list[str]:
     Raises:
         MedrobustError: the table lacks one, or it has too many values.
     """
-    """The columns, each once."""
     for column in columns:
         if column not in table.columns:
             there = [name for name in table.columns if not name.startswith(LABEL)]
