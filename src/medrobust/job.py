@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 from torch import Tensor, nn
 
 from medrobust.conditions import Condition, Evaluation, Sweep, aimed_at
@@ -19,7 +19,7 @@ from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
 from medrobust.files import file_name
 from medrobust.inference import Cases
-from medrobust.metrics import choose_thresholds
+from medrobust.metrics import choose_thresholds, cuts_of
 from medrobust.models import fit_model
 from medrobust.predictions import CLASS_MARGIN, LOGIT, read_predictions
 from medrobust.routing import deployments
@@ -135,10 +135,9 @@ class Job:
 
     def cuts(self, network: str, table: pd.DataFrame) -> Tensor:
         """(K,) the thresholds as scores."""
-        chosen = self.thresholds(network, table)
-        edges = np.nextafter([0.0, 1.0], [1.0, 0.0])  # 0 and 1 themselves have no finite score
-        cuts = logit(np.clip([chosen[finding] for finding in self.store.findings], *edges))
-        return torch.tensor(cuts, dtype=torch.float32, device=self.device)
+        cuts = cuts_of(self.thresholds(network, table))
+        ordered = [cuts[finding] for finding in self.store.findings]
+        return torch.tensor(ordered, dtype=torch.float32, device=self.device)
 
     def is_there(self, path: Path, sidecar: Mapping[str, Any]) -> bool:
         """Whether predictions of exactly these settings were written before."""

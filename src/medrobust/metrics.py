@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from medrobust import statistics
 from medrobust.errors import MedrobustError
@@ -82,6 +83,12 @@ def choose_thresholds(predictions: pd.DataFrame, table: pd.DataFrame) -> dict[st
     labels = labels_of(predictions, table)
     chosen = {f: statistics.youden_threshold(labels[f], predictions[f]) for f in labels.columns}
     return {f: DEFAULT_THRESHOLD if np.isnan(t) else t for f, t in chosen.items()}
+
+
+def cuts_of(thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Thresholds (probabilities) as scores; those of 0 and 1, which have no finite one, nearly."""
+    edges = np.nextafter([0.0, 1.0], [1.0, 0.0])
+    return {name: float(logit(np.clip(value, *edges))) for name, value in thresholds.items()}
 
 
 def threshold_rows(

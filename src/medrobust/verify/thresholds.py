@@ -5,9 +5,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.special import logit
 
-from medrobust.metrics import choose_thresholds
+from medrobust.metrics import choose_thresholds, cuts_of
 from medrobust.scoring import Record
 from medrobust.verify.evidence import Evidence
 from medrobust.verify.finding import Finding, judged
@@ -61,9 +60,3 @@ def _cuts(evidence: Evidence, stem: str, origin: str) -> Iterator[str]:
     for finding, cut in expected.items():
         if not np.isclose(float(found[finding]), cut, rtol=PRECISION, atol=PRECISION):
             yield f"the attack's cut of {finding} is {found[finding]:.6g}, chosen was {cut:.6g}"
-
-
-def cuts_of(thresholds: Mapping[str, float]) -> dict[str, float]:
-    """Thresholds (probabilities) as scores; those of 0 and 1 are finite."""
-    edges = np.nextafter([0.0, 1.0], [1.0, 0.0])
-    return {name: float(logit(np.clip(value, *edges))) for name, value in thresholds.items()}
