@@ -47,6 +47,8 @@ class Data(Section):
     """A store made by `medrobust prepare`, relative to where the command runs."""
     on_device: bool = True
     """Keep the training images in memory (on a GPU: in its memory) while they need < 8 GB."""
+    shuffle_labels: bool = False
+    """Train on labels dealt out at random: a control for `medrobust explain --shuffled`."""
 
 
 class Network(Section):

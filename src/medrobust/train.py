@@ -14,6 +14,7 @@ from medrobust.config import Config
 from medrobust.data.augment import Augmentation
 from medrobust.data.batches import TrainingBatches, training_batches
 from medrobust.data.order import classes_of
+from medrobust.data.shuffled import with_shuffled_labels
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
 from medrobust.losses import Loss
@@ -49,8 +50,9 @@ def train(
     if run.is_done:
         say(f"{run.path}: training is done already")
         return
+    shown = with_shuffled_labels(store, config.seed) if config.data.shuffle_labels else store
     batches = training_batches(
-        store,
+        shown,
         batch_size=config.train.batch_size,
         seed=config.seed,
         device=fabric.device,
