@@ -22,7 +22,8 @@ from medrobust.data.store import Store
 from medrobust.datasets.phantom import Phantom
 from medrobust.errors import MedrobustError
 from medrobust.evaluate import Evaluation, choose_device, evaluate
-from medrobust.explain.stage import explain
+from medrobust.explain.stage import Wanted, explain
+from medrobust.explain.subject import open_subject
 from medrobust.job import Job
 from medrobust.losses import sigmoid_loss
 from medrobust.metrics import choose_thresholds, read_metrics
@@ -552,13 +553,13 @@ class TestOtherStores:
         source = Phantom(images=40, size=32, seed=1)
         aliased = prepare(source, tmp_path / "store", size=None, selection=Selection(labels=names))
         run = copy_of(dual_run)
-        notes = explain(run, aliased)
+        notes = explain(open_subject(run, aliased))
         assert [note.partition(": ")[2].partition(",")[0] for note in notes] == ["left out"] * 2
         scores = pd.read_csv(run.explain / "scores.csv")
         assert scores["finding"].unique().tolist() == ["effusion"]
         assert scores["value"].notna().any()
         with pytest.raises(MedrobustError, match="finding: expected some of effusion, found 'nod"):
-            explain(run, aliased, findings=["nodule"])
+            explain(open_subject(run, aliased), Wanted(findings=["nodule"]))
 
     def test_without_the_training_store_thresholds_are_the_other_ones_and_that_is_said(
         self, dual_run: RunDir, copy_of: Copy, other_store: Store

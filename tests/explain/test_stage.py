@@ -14,12 +14,21 @@ from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
 from medrobust.explain.localisation import SCORES, centre_prior
+from medrobust.explain.maps import read_maps, write_maps
 from medrobust.explain.saliency import gradient
-from medrobust.explain.stage import COLUMNS, explain, mapped_rows
+from medrobust.explain.stage import COLUMNS, Wanted, mapped_rows, scored_rows
+from medrobust.explain.stage import explain as explain_subject
+from medrobust.explain.subject import open_subject
 from medrobust.models import load_model, untrained_like
 from medrobust.rundir import RunDir
 
 Copy = Callable[[RunDir], RunDir]
+
+
+def explain(run: RunDir, store: Store | None = None, *, findings=None, methods=("gradient",),
+            track=lambda total, title: lambda done: None, **opening) -> list[str]:  # fmt: skip
+    wanted = Wanted(methods=methods, findings=findings)
+    return explain_subject(open_subject(run, store, **opening), wanted, track=track)
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +69,14 @@ def test_every_positive_with_a_mask_is_scored_by_every_method(
         expected = set(tiny_store.table["image_id"].iloc[positive])
         assert len(expected) >= 2
         of_finding = scores[scores["finding"] == finding]
-        groups = of_finding.groupby(["branch", "method", "score"])["image_id"].apply(set)
-        assert list(groups) == [expected] * len(groups)
-        assert {key[:2] for key in groups.index} == {
-            (branch, method)
-            for branch in ("clean", "adv")
-            for method in ("gradient", "centre", "untrained")
-        }
+        groups = of_finding.fillna({"branch": ""}).groupby(["branch", "method", "score"])
+        found = groups["image_id"].apply(set)
+        assert list(found) == [expected] * len(found)
+        baselines = ("area", "centre", "edge", "random", "untrained:gradient")
+        sources = [("clean", "gradient"), ("adv", "gradient"), *(("", name) for name in baselines)]
+        assert {key[:2] for key in found.index} == set(sources)
+        names = {"hit_rate", "mass_accuracy", "rank_accuracy", "auprc", "iou"}
+        assert {key[2] for key in found.index} == names
 
 
 @pytest.mark.parametrize("branch", ["clean", "adv"])
@@ -75,7 +85,7 @@ def test_maps_are_gradients_of_the_branch(
 ) -> None:
     network = load_model(explained, tiny_store)[0].branch(branch)
     for column, finding in enumerate(tiny_store.findings):
-        rows = mapped_rows(tiny_store, "test", finding)
+        rows = mapped_rows(tiny_store, "test", finding, tiny_store.truth(finding))
         expected = gradient(network, load_images(tiny_store, rows, "cpu"), column).numpy()
         path = explained.explain / f"maps/phantom/{branch}/gradient/{finding}.npz"
         with np.load(path) as saved:
@@ -95,12 +105,11 @@ def test_centre_and_untrained_are_scored_alike(
     model, _ = load_model(explained, tiny_store)
     fresh = untrained_like(model.branch("adv"), explained.config(), tiny_store)
     for column, finding in enumerate(tiny_store.findings):
-        rows = mapped_rows(tiny_store, "test", finding)
+        rows = scored_rows(tiny_store, "test", finding, tiny_store.truth(finding))
         maps = gradient(fresh, load_images(tiny_store, rows, "cpu"), column).numpy()
-        prior = np.broadcast_to(centre_prior((32, 32)), (len(rows), 32, 32))
-        for branch in ("clean", "adv"):
-            check_scores(scores, tiny_store, branch, "untrained", finding, rows, maps)
-            check_scores(scores, tiny_store, branch, "centre", finding, rows, prior)
+        prior = np.broadcast_to(centre_prior((32, 32)).astype(np.float32), (len(rows), 32, 32))
+        check_scores(scores, tiny_store, "", "untrained:gradient", finding, rows, maps)
+        check_scores(scores, tiny_store, "", "centre", finding, rows, prior)
 
 
 def check_scores(
@@ -114,7 +123,9 @@ def check_scores(
 ) -> None:
     """The written values are those of the maps and the masks."""
     chosen = scores[
-        (scores["branch"] == branch) & (scores["method"] == method) & (scores["finding"] == finding)
+        (scores["branch"].fillna("") == branch)
+        & (scores["method"] == method)
+        & (scores["finding"] == finding)
     ].set_index(["image_id", "score"])["value"]
     truth = store.truth(finding)
     for row, found in zip(rows, maps, strict=True):
@@ -151,7 +162,7 @@ class TestUntrained:
 
 
 def test_mapped_are_positives_with_masks_and_the_gallery(tiny_store: Store) -> None:
-    rows = mapped_rows(tiny_store, "test", "nodule")
+    rows = mapped_rows(tiny_store, "test", "nodule", tiny_store.truth("nodule"))
     positive = tiny_store.table["label:nodule"].to_numpy()[rows] == 1
     shown = np.isin(rows, gallery_rows(tiny_store, "test"))
     assert (positive | shown).all()
@@ -182,8 +193,9 @@ def test_an_empty_mask_and_a_dead_network_are_not_scorable(
     checkpoints.save(run.checkpoints, "best", saved)
     explain(run, findings=["effusion"])
     found = read(run).groupby("method")["value"]
-    assert found.count().to_dict() == {"centre": len(found.get_group("centre")), "gradient": 0,
-                                       "untrained": len(found.get_group("untrained"))}  # fmt: skip
+    share_scored = found.count() / found.size()
+    assert share_scored.pop("gradient") == 0
+    assert (share_scored == 1).all()
     with np.load(run.explain / "maps/phantom/adv/gradient/effusion.npz") as maps:
         assert (maps["scale"] == 0).all()
         assert (maps["map"] == 0).all()
@@ -240,34 +252,59 @@ def test_progress_is_told_of_every_map(dual_run: RunDir, copy_of: Copy) -> None:
     assert sum(told) == sum(total for total, _ in announced)
 
 
-def test_volumes(tmp_path: Path) -> None:
-    from medrobust.explain.stage import _Job
-    from medrobust.networks import Classifier, build_backbone
+def test_maps_that_were_written_are_read(tmp_path: Path) -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 4, 8, 8)).astype(np.float32) * 1e-6
+    maps[1] = 0
+    write_maps(tmp_path / "maps.npz", ["a", "b", "c"], maps)
+    found = read_maps(tmp_path / "maps.npz")
+    assert list(found) == ["a", "b", "c"]
+    assert (found["b"] == 0).all()
+    np.testing.assert_allclose(np.stack(list(found.values())), maps, rtol=2**-10, atol=1e-9)
 
-    store = replace_images(np.zeros((2, 1, 4, 16, 16), np.uint8))
-    backbone = build_backbone("small", channels=1, outputs=1, dimensions=3, width=2)
-    job = _Job(RunDir(tmp_path), store, "lungs", "test", torch.device("cpu"), 8, "best")
-    maps = job.maps(Classifier(backbone, [0.5], [0.2], 3), np.array([1]), "nodule", lambda n: None)
-    assert maps.shape == (1, 4, 16, 16)
-    job.write_maps(maps, np.array([1]), "single", "nodule")
-    with np.load(tmp_path / "explain/maps/lungs/single/gradient/nodule.npz") as saved:
-        np.testing.assert_allclose(
-            saved["map"] * saved["scale"], maps, atol=float(saved["scale"][0]) * 2**-11
-        )
+
+def test_a_file_without_maps(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", images=np.zeros(3))
+    for name in ("other.npz", "missing.npz"):
+        with pytest.raises(MedrobustError, match=r"expected maps that `medrobust explain` wrote"):
+            read_maps(tmp_path / name)
+
+
+def test_truth_by_other_names_and_the_share_inside(
+    dual_run: RunDir, copy_of: Copy, tiny_store: Store
+) -> None:
+    run = copy_of(dual_run)
+    wanted = Wanted(
+        methods=["gradient"],
+        findings=["cardiomegaly"],
+        truth=["left_lung", "right_lung"],
+        inside=["heart"],
+    )
+    explain_subject(open_subject(run), wanted)
+    found = read(run)
+    hearts = tiny_store.truth("heart", "anatomy")
+    lungs = tiny_store.truth("left_lung", "anatomy")
+    area = found[found["method"] == "area"].set_index(["image_id", "score"])["value"]
+    for image, row in zip(tiny_store.table["image_id"], range(60), strict=True):
+        if (image, "inside:heart") in area:
+            assert area[image, "inside:heart"] == pytest.approx(hearts[row].mean())
+            both = lungs[row] | tiny_store.truth("right_lung", "anatomy")[row]
+            assert area[image, "mass_accuracy"] == pytest.approx(both.mean())
+    assert "inside:heart" in set(found[found["method"] == "gradient"]["score"])
+
+
+def test_without_validation_truth_there_is_no_iou(
+    dual_run: RunDir, copy_of: Copy, tiny_store: Store
+) -> None:
+    run = copy_of(dual_run)
+    explain(run, split="val", findings=["effusion"])
+    assert "iou" not in set(read(run)["score"])
+    assert "hit_rate" in set(read(run)["score"])
 
 
 def test_unknown_finding(dual_run: RunDir) -> None:
     with pytest.raises(MedrobustError, match=r"^finding: expected some of nodule, .+'hernia'$"):
         explain(dual_run, findings=["nodule", "hernia"])
     assert not dual_run.explain.exists()
-
-
-def replace_images(images: np.ndarray) -> Store:
-    """A store of two images without files."""
-    table = pd.DataFrame(
-        {"image_id": ["a", "b"], "patient_id": ["a", "b"], "split": "test", "label:nodule": 1.0}
-    )
-    return Store(Path("nowhere"), images, table, None)  # type: ignore[arg-type]
 
 
 def without_masks(store: Store, path: Path) -> Store:

@@ -64,9 +64,9 @@ def test_tables_hold_the_means(numbers: Numbers) -> None:
     looks = styles(given.numbers.arms)
     hit_rate, mass = explanation_tables(given, looks, per_finding=False)
     assert hit_rate.columns == [
-        "Model and branch",
+        "Method, model and branch",
         "Images",
-        "Gradient map",
+        "Map",
         "Centre prior",
         "Map − best baseline",
     ]
@@ -74,7 +74,7 @@ def test_tables_hold_the_means(numbers: Numbers) -> None:
     assert cells == ["4", "0.75", "0.25", "+0.50"]
     assert mass.groups[0].rows[0].cells[1].main == "0.750"
     per_finding = explanation_tables(given, looks, per_finding=True)
-    assert [group.head for group in per_finding[0].groups] == ["Nodule"]
+    assert [group.head for group in per_finding[0].groups] == ["gradient, Nodule"]
 
 
 def test_no_baseline_no_verdict(numbers: Numbers) -> None:
@@ -85,3 +85,25 @@ def test_no_scores_no_tables(numbers: Numbers) -> None:
     empty = scored(numbers, {})
     assert explanation_tables(empty, {}, per_finding=False) == []
     assert verdicts(empty) == []
+
+
+def test_each_method_has_the_untrained_network_of_its_own(numbers: Numbers) -> None:
+    given = {
+        **{"gradient": [1.0, 0.0], "untrained:gradient": [0.0, 0.0]},
+        **{"grad-cam": [1.0, 1.0], "untrained:grad-cam": [1.0, 0.0]},
+    }
+    tables = scored(numbers, given)
+    hit_rate, _ = explanation_tables(tables, styles(tables.numbers.arms), per_finding=False)
+    assert hit_rate.columns[3] == "Untrained network"
+    means = {group.head: [c.main for c in group.rows[0].cells[1:3]] for group in hit_rate.groups}
+    assert means == {"gradient": ["0.50", "0.00"], "grad-cam": ["1.00", "0.50"]}
+
+
+def test_the_share_inside_an_anatomy_has_a_table(numbers: Numbers) -> None:
+    given = scored(numbers, {"gradient": [0.2, 0.4]})
+    inside = given.numbers.runs[0].scores.assign(score="inside:left lung+right lung")
+    run = replace(given.numbers.runs[0], scores=inside)
+    given = Scored(Numbers([run], numbers.evaluation), {})
+    (table,) = explanation_tables(given, styles(given.numbers.arms), per_finding=False)
+    assert table.caption.startswith("Share of the map's strength inside left lung, right lung. ")
+    assert verdicts(given) == []

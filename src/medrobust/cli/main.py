@@ -8,9 +8,10 @@ import typer
 
 import medrobust
 from medrobust.cli import exchange, prepare, prepare_own
-from medrobust.cli.arguments import Checkpoint, Device, OtherStore, Runs, Split, open_runs
+from medrobust.cli.arguments import Runs
 from medrobust.cli.console import console, warn
 from medrobust.cli.evaluate import evaluate
+from medrobust.cli.explain import explain
 from medrobust.cli.verify import verify
 from medrobust.errors import MedrobustError
 from medrobust.progress import progress_bars
@@ -29,6 +30,7 @@ app = typer.Typer(
 prepare.app.add_typer(prepare_own.app)
 app.add_typer(prepare.app, name="prepare")
 app.command()(evaluate)
+app.command()(explain)
 app.command()(verify)
 app.command(name="import")(exchange.import_)
 app.command()(exchange.export)
@@ -72,39 +74,6 @@ def train(
     with progress_bars(console) as bars:
         run_training(resolved, store, run, say=console.print, track=bars.over)
     typer.echo(run.path)
-
-
-@app.command()
-def explain(
-    runs: Runs,
-    store: OtherStore = None,
-    split: Split = "test",
-    checkpoint: Checkpoint = "best",
-    finding: Annotated[list[str] | None, typer.Option(help="Only this one; repeat.")] = None,
-    device: Device = "auto",
-) -> None:
-    """Gradient saliency of every branch and finding, scored against masks and baselines.
-
-    \b
-    medrobust explain runs/pneumoniamnist-*
-    """
-    found, other = open_runs(runs, store)
-
-    from medrobust.explain.stage import explain as run_explanation
-
-    for run in found:
-        with progress_bars(console) as bars:
-            notes = run_explanation(
-                run,
-                other,
-                split=split,
-                checkpoint=checkpoint,
-                findings=finding,
-                device=device,
-                track=bars.start,
-            )
-        warn(notes)
-        typer.echo(run.explain)
 
 
 @app.command()

@@ -1,187 +1,235 @@
 """The explain stage: maps of a run's model for a store, and their scores against the truth."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from medrobust.data.batches import load_images
 from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
-from medrobust.errors import MedrobustError
-from medrobust.evaluate import Track, choose_device
-from medrobust.explain.localisation import SCORES, centre_prior
-from medrobust.explain.saliency import gradient
-from medrobust.files import file_name, write_atomically, write_csv
-from medrobust.models import fit_model, untrained_like
+from medrobust.evaluate import Track
+from medrobust.explain.baselines import area_scores, centre_prior, edges, random_map
+from medrobust.explain.iou_threshold import choose_threshold
+from medrobust.explain.localisation import Tolerance, mass_inside, score_map
+from medrobust.explain.maps import Maps, maps_path, write_maps
+from medrobust.explain.methods import Method, method_named
+from medrobust.explain.subject import Rows, Subject
+from medrobust.explain.truth import named_masks, spacings, truth_of
+from medrobust.files import write_csv
 from medrobust.progress import Count
-from medrobust.rundir import RunDir, store_name
+from medrobust.randomness import key
 
 COLUMNS = ["store", "split", "branch", "method", "finding", "image_id", "score", "value"]
-METHOD = "gradient"
+UNTRAINED = "untrained"
+"""The method name of maps of a network with fresh weights: `untrained:<method>`."""
 
-Maps = NDArray[np.float32]
-Rows = NDArray[np.int64]
+Masks = Mapping[int, NDArray[np.bool_]]
+Source = Callable[[Rows], Maps]
+"""Rows of the store -> their maps."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which maps, and what they are scored against."""
+
+    methods: Sequence[str] = ("gradient", "grad-cam")
+    findings: Sequence[str] | None = None
+    truth: Sequence[str] = ()
+    """Names of the masks to find; those of the finding itself if none are given."""
+    inside: Sequence[str] = ()
+    """Names of masks of which the map's share is told, such as lungs."""
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    """How far beside the truth still counts as a hit."""
 
 
 def explain(
-    run: RunDir,
-    store: Store | None = None,
+    subject: Subject,
+    wanted: Wanted | None = None,
     *,
-    split: str = "test",
-    checkpoint: str = "best",
-    findings: Sequence[str] | None = None,
-    batch_size: int = 64,
-    device: str = "auto",
     track: Track = lambda total, title: lambda done: None,
 ) -> list[str]:
-    """Write `explain/maps/...` and `explain/scores.csv` of a run; return what to be warned of.
+    """Write `explain/maps/...` and `explain/scores.csv`; return what to be warned of.
 
-    Mapped are, per finding, all positive images that have a mask of it, and the gallery's.
-    Scores stand next to a centre prior and to the same network with fresh weights.
+    Mapped are, per finding, all positive images whose truth is known, and the gallery's. Scores
+    stand next to those of maps that know nothing: the truth's area, a centre prior, edges, random
+    numbers, and the same network with fresh weights. The threshold of the IoU is chosen for each
+    of them on the split val, where its truth is known; there is no IoU otherwise.
 
     Raises:
-        MedrobustError: unknown finding, empty split, or a store that does not fit the model.
+        MedrobustError: unknown finding, method or mask.
     """
-    store = store or run.training_store()
-    fitted = fit_model(run, store, checkpoint)
-    model, store = fitted.model, fitted.aligned.store
-    where = choose_device(device)
-    networks = {branch: model.branch(branch).to(where) for branch in model.branches}
-    fresh = untrained_like(networks[model.branches[0]], run.config(), store).to(where)
-    job = _Job(run, store, store_name(run, store), split, where, batch_size, checkpoint)
-    tables, chosen = [], _chosen(store, fitted.aligned.missing, findings)
-    for finding in chosen:
-        rows, truth = mapped_rows(store, split, finding), store.truth(finding)
-        scored = [int(row) for row in rows if row in truth]
-        total = len(rows) * len(networks) + len(scored)
-        done = track(total, f"{run.path}: maps of {finding}")
-        for branch, network in networks.items():
-            maps = job.maps(network, rows, finding, done)
-            job.write_maps(maps, rows, branch, finding)
-            tables.append(
-                job.scores(_pick(maps, rows, scored), truth, scored, branch, METHOD, finding)
-            )
-        for method, maps in (
-            ("centre", _centre(store, len(scored))),
-            ("untrained", job.maps(fresh, np.array(scored, np.int64), finding, done)),
-        ):
-            for branch in networks:
-                tables.append(job.scores(maps, truth, scored, branch, method, finding))
+    wanted = wanted or Wanted()
+    methods = {name: method_named(name) for name in wanted.methods}
+    findings = subject.chosen(wanted.findings)
+    tables: list[pd.DataFrame] = []
+    inside = named_masks(subject.store, wanted.inside) if wanted.inside else {}
+    for finding in findings:
+        truth = _truth(subject.store, finding, wanted.truth)
+        job = _Job(subject, wanted, finding, truth, inside, spacings(subject.store))
+        tables += _explained(job, methods, track)
     scores = pd.concat(tables, ignore_index=True)
-    _merge_scores(job.folder / "scores.csv", scores, chosen, job)
-    return [f"{store.path}: {note}" for note in fitted.aligned.notes]
-
-
-def mapped_rows(store: Store, split: str, finding: str) -> Rows:
-    """The images that get a map: positives with a mask of the finding, and the gallery's."""
-    inside = store.rows(split)
-    positive = store.table[f"label:{finding}"].to_numpy()[inside] == 1
-    masked = np.isin(inside, list(store.truth(finding)))
-    shown = np.isin(inside, gallery_rows(store, split))
-    chosen: Rows = inside[(positive & masked) | shown]
-    return chosen
+    _write(subject.folder / "scores.csv", scores, subject, findings)
+    return list(subject.notes)
 
 
 @dataclass(frozen=True)
 class _Job:
-    run: RunDir
-    store: Store
-    name: str
-    """The store's, in paths and tables."""
-    split: str
-    device: torch.device
-    batch_size: int
-    checkpoint: str
+    """One finding."""
+
+    subject: Subject
+    wanted: Wanted
+    finding: str
+    truth: Masks
+    inside: Masks
+    spacing: NDArray[np.float64] | None
+    """(N, axes) mm per pixel of every image of the store."""
 
     @property
-    def folder(self) -> Path:
-        """`explain`, which reports show; other checkpoints than the best have their own."""
-        explain = self.run.explain
-        return (
-            explain
-            if self.checkpoint == "best"
-            else explain.with_name(f"explain-{self.checkpoint}")
-        )
+    def share(self) -> str:
+        """The score's name of the map's share inside."""
+        return f"inside:{'+'.join(self.wanted.inside)}"
 
-    def maps(self, network: nn.Module, rows: Rows, finding: str, done: Count) -> Maps:
-        """(n, H, W) or (n, D, H, W) gradient maps of these rows."""
-        column = self.store.findings.index(finding)
-        parts = [np.zeros((0, *self.store.images.shape[2:]), np.float32)]
-        for first in range(0, len(rows), self.batch_size):
-            batch = rows[first : first + self.batch_size]
-            images = load_images(self.store, batch, self.device)
-            parts.append(gradient(network, images, column).cpu().numpy())
-            done(len(batch))
-        return np.concatenate(parts)
+    def tolerance(self, row: np.int64) -> Tolerance:
+        """How far beside the truth still counts in this image."""
+        spacing = None if self.spacing is None else tuple(self.spacing[row].tolist())
+        return replace(self.wanted.tolerance, spacing=spacing)
 
-    def write_maps(self, maps: Maps, rows: Rows, branch: str, finding: str) -> None:
-        """One file per finding, each map divided by its own largest |value|."""
-        folder = self.folder / "maps" / self.name / branch / METHOD
-        axes = tuple(range(1, maps.ndim))
-        scale = np.abs(maps).max(axis=axes).astype(np.float32)
-        divisor = np.where(scale > 0, scale, 1).reshape(-1, *[1] * len(axes))
-        with write_atomically(folder / f"{file_name(finding)}.npz") as temporary:
-            np.savez_compressed(
-                temporary,
-                image_id=self.store.table["image_id"].iloc[rows].to_numpy(str),
-                map=(maps / divisor).astype(np.float16),
-                scale=scale,
-            )
-
-    def scores(
-        self,
-        maps: Maps,
-        truth: Mapping[int, NDArray[np.bool_]],
-        rows: Iterable[int],
-        branch: str,
-        method: str,
-        finding: str,
-    ) -> pd.DataFrame:
-        """Every score of every map against the image's mask; empty where not scorable."""
-        ids = self.store.table["image_id"]
-        found = [
-            (self.name, self.split, branch, method, finding, ids.iloc[row], name, value)
-            for row, saliency in zip(rows, maps, strict=True)
-            for name, value in _scored(saliency, truth[row])
-        ]
-        return pd.DataFrame(found, columns=COLUMNS)
+    def scored(self, split: str) -> Rows:
+        """The images of a split whose maps are scored."""
+        return scored_rows(self.subject.store, split, self.finding, self.truth)
 
 
-def _scored(saliency: Maps, mask: NDArray[np.bool_]) -> Iterator[tuple[str, float]]:
-    for name, score in SCORES.items():
-        yield name, score(saliency, mask)
+def scored_rows(store: Store, split: str, finding: str, truth: Masks) -> Rows:
+    """The positive images of a split whose truth is known; none where the split is empty."""
+    inside = (store.table["split"] == split).to_numpy()
+    positive = store.table[f"label:{finding}"].to_numpy() == 1
+    rows: Rows = np.flatnonzero(inside & positive & np.isin(np.arange(len(inside)), list(truth)))
+    return rows
 
 
-def _chosen(store: Store, missing: Collection[str], findings: Sequence[str] | None) -> list[str]:
-    labelled = [finding for finding in store.findings if finding not in missing]
-    unknown = sorted(set(findings or ()) - set(labelled))
-    if unknown:
-        raise MedrobustError(
-            f"finding: expected some of {', '.join(labelled)}, found {unknown[0]!r}"
-        )
-    return list(findings or labelled)
+def mapped_rows(store: Store, split: str, finding: str, truth: Masks) -> Rows:
+    """The images that get a map, ascending: those that are scored, and the gallery's."""
+    return np.union1d(scored_rows(store, split, finding, truth), gallery_rows(store, split))
 
 
-def _pick(maps: Maps, rows: Rows, scored: Sequence[int]) -> Maps:
-    return maps[np.isin(rows, list(scored))]
+def _explained(job: _Job, methods: Mapping[str, Method], track: Track) -> Iterator[pd.DataFrame]:
+    """Write the maps of one finding, and give the scores of all maps."""
+    subject, finding = job.subject, job.finding
+    rows = mapped_rows(subject.store, subject.split, finding, job.truth)
+    scored, chosen_on = job.scored(subject.split), _validation(job)
+    networks = len(methods) * (len(subject.networks) * len(rows) + len(scored))
+    networks += len(methods) * (len(subject.networks) + 1) * len(chosen_on)
+    done = track(networks, f"{subject.run.path}: maps of {finding}")
+    for branch, network in subject.networks.items():
+        for name, method in methods.items():
+            maps = _maps(job, network, method, rows, done)
+            write_maps(maps_path(subject, branch, name, finding), subject.ids(rows), maps)
+            chosen = _maps(job, network, method, chosen_on, done)
+            yield _scores(job, (branch, name), maps[np.isin(rows, scored)], scored, chosen)
+    for name, source in _baselines(job, methods, done).items():
+        yield _scores(job, ("", name), source(scored), scored, source(chosen_on))
+    yield _area(job, scored)
 
 
-def _centre(store: Store, count: int) -> Maps:
-    prior = centre_prior(store.images.shape[2:]).astype(np.float32)
-    return np.broadcast_to(prior, (count, *prior.shape))
+def _validation(job: _Job) -> Rows:
+    """The images on which thresholds are chosen; never those that are scored."""
+    return np.zeros(0, np.int64) if job.subject.split == "val" else job.scored("val")
 
 
-def _merge_scores(path: Path, scores: pd.DataFrame, findings: list[str], job: _Job) -> None:
+def _maps(job: _Job, network: nn.Module, method: Method, rows: Rows, done: Count) -> Maps:
+    """(n, H, W) or (n, D, H, W)."""
+    subject, column = job.subject, job.subject.column(job.finding)
+    parts = [np.zeros((0, *subject.store.images.shape[2:]), np.float32)]
+    for first in range(0, len(rows), subject.batch_size):
+        batch = rows[first : first + subject.batch_size]
+        parts.append(method(network, subject.images(batch), column).cpu().numpy())
+        done(len(batch))
+    return np.concatenate(parts)
+
+
+def _baselines(job: _Job, methods: Mapping[str, Method], done: Count) -> dict[str, Source]:
+    """Maps that know nothing of the finding."""
+    subject, shape = job.subject, job.subject.store.images.shape[2:]
+    prior, fresh = centre_prior(shape).astype(np.float32), subject.untrained()
+
+    def each(rows: Rows, make: Callable[[int], NDArray[np.floating]]) -> Maps:
+        made = [make(int(row)) for row in rows]
+        return np.array(made, np.float32).reshape(len(rows), *shape)
+
+    def edge(row: int) -> NDArray[np.floating]:
+        return edges(subject.images(np.array([row])).cpu().numpy()[0].mean(0))
+
+    def noise(row: int) -> NDArray[np.floating]:
+        return random_map(shape, key(0, "random map", *subject.ids(np.array([row]))))
+
+    sources: dict[str, Source] = {
+        "centre": lambda rows: np.broadcast_to(prior, (len(rows), *shape)),
+        "edge": lambda rows: each(rows, edge),
+        "random": lambda rows: each(rows, noise),
+    }
+    for name, method in methods.items():
+        sources[f"{UNTRAINED}:{name}"] = partial(_maps, job, fresh, method, done=done)
+    return sources
+
+
+def _scores(
+    job: _Job, source: tuple[str, str], maps: Maps, rows: Rows, chosen: Maps
+) -> pd.DataFrame:
+    """Every score of every map against the image's truth; empty where not scorable.
+
+    `source` is (branch, method); `chosen` are the maps of the validation images.
+    """
+    threshold = choose_threshold(chosen, [job.truth[int(row)] for row in _validation(job)])
+    values = [
+        score_map(one, job.truth[int(row)], job.tolerance(row), threshold)
+        | ({job.share: mass_inside(one, job.inside[int(row)])} if int(row) in job.inside else {})
+        for row, one in zip(rows, maps, strict=True)
+    ]
+    return _table(job, source, rows, values)
+
+
+def _area(job: _Job, rows: Rows) -> pd.DataFrame:
+    """What each image's truth gives to a map that knows nothing, by its area alone."""
+    values = [area_scores(job.truth[int(row)], job.tolerance(row)) for row in rows]
+    for row, one in zip(rows, values, strict=True):
+        if not len(_validation(job)):
+            one.pop("iou")
+        if int(row) in job.inside:
+            one[job.share] = float(job.inside[int(row)].mean())
+    return _table(job, ("", "area"), rows, values)
+
+
+def _table(
+    job: _Job, source: tuple[str, str], rows: Rows, values: Sequence[Mapping[str, float]]
+) -> pd.DataFrame:
+    branch, method = source
+    subject = job.subject
+    return pd.DataFrame(
+        [
+            (subject.name, subject.split, branch, method, job.finding, identity, score, value)
+            for identity, scores in zip(subject.ids(rows), values, strict=True)
+            for score, value in scores.items()
+        ],
+        columns=COLUMNS,
+    )
+
+
+def _truth(store: Store, finding: str, names: Sequence[str]) -> Masks:
+    """Where the finding is; nothing where the store says it of no finding."""
+    silent = not (store.path / "masks.csv").exists() and store.boxes is None
+    return {} if silent and not names else truth_of(store, finding, names)
+
+
+def _write(path: Path, scores: pd.DataFrame, subject: Subject, findings: Sequence[str]) -> None:
     """Replace the scores of this store, split and these findings; keep the others."""
     if path.is_file():
         older = pd.read_csv(path, dtype="str", keep_default_na=False)  # numbers stay as written
-        same = (older["store"] == job.name) & (older["split"] == job.split)
+        same = (older["store"] == subject.name) & (older["split"] == subject.split)
         same &= older["finding"].isin(findings)
         scores = pd.concat([older[~same], scores], ignore_index=True)
     write_csv(path, scores)

@@ -9,17 +9,21 @@ from medrobust.errors import MedrobustError
 from medrobust.report import card, chapters, comparisons, curves, explanations, results, summary
 from medrobust.report import runs as provenance
 from medrobust.report.along_training import training_figures
+from medrobust.report.audit import audit_section
 from medrobust.report.caveats import caveats
 from medrobust.report.checks import flag_sentences
 from medrobust.report.costs import costs_table
+from medrobust.report.counterfactuals import counterfactual_section
 from medrobust.report.figures import styles
 from medrobust.report.gallery import gallery
+from medrobust.report.geometry import geometry_section
 from medrobust.report.material import Material
 from medrobust.report.noninferiority import MARGIN
 from medrobust.report.numbers import Numbers, arms_of, evaluations
 from medrobust.report.page import expect_folder, write_page
 from medrobust.report.predicted import Predicted
 from medrobust.report.read import Run, read_runs
+from medrobust.report.sanity_maps import sanity_of_maps
 from medrobust.report.stores import find_store, used_stores
 from medrobust.report.terms import Evaluation
 from medrobust.report.text import enumeration
@@ -101,6 +105,10 @@ def _measured(numbers: Numbers, store: Store | None, margin: float) -> dict[str,
         "explanations": explanations.explanation_tables(scored, looks, per_finding=False),
         "finding_explanations": explanations.explanation_tables(scored, looks, per_finding=True),
         "verdicts": explanations.verdicts(scored),
+        "sanity": sanity_of_maps(material),
+        "counterfactuals": counterfactual_section(material),
+        "geometry": geometry_section(material),
+        "audit": audit_section(material),
         "gallery": gallery(numbers, looks, home, predicted) if home else None,
     }
 

@@ -26,9 +26,15 @@ BASELINES = {
 SCORES = {
     "hit_rate": "Hit rate: how often the map's strongest pixel lies inside the finding",
     "mass_accuracy": "Mass accuracy: the share of the map's strength that lies inside the finding",
+    "rank_accuracy": "Rank accuracy: of as many strongest pixels as the finding has, the share "
+    "inside",
+    "auprc": "Average precision of the map's strength for pixels of the finding",
+    "iou": "Overlap (IoU) of the finding and the strongest pixels, as many as was best on "
+    "validation images",
 }
 SHORT = {"hit_rate": "hit rate", "mass_accuracy": "mass accuracy"}
-DIGITS = {"hit_rate": 2, "mass_accuracy": 3}
+"""Those of which the verdict speaks."""
+DIGITS = {"hit_rate": 2}
 ALL = "all findings"
 REDRAWS = 2000
 
@@ -58,17 +64,28 @@ class Scored:
         return {
             (run, score): _wide(run.scores, self.numbers.evaluation, score)
             for run in self.numbers.runs
-            for score in SCORES
+            for score in _scores(self.numbers)
         }
 
 
+def _scores(numbers: Numbers) -> dict[str, str]:
+    """What was scored and its title, known scores first."""
+    names = dict.fromkeys(name for run in numbers.runs for name in run.scores["score"])
+    others = {name: _title(name) for name in names if name not in SCORES}
+    return {name: title for name, title in SCORES.items() if name in names} | others
+
+
+def _title(score: str) -> str:
+    name, _, where = score.partition(":")
+    return f"Share of the map's strength inside {where.replace('+', ', ')}" if where else name
+
+
 def explanation_tables(scored: Scored, looks: dict[Arm, Style], per_finding: bool) -> list[Table]:
-    """One table per score and saliency method; empty where no run has been explained."""
+    """One table per score, its rows by saliency method; empty where no run has been explained."""
     findings = _findings(scored.numbers) if per_finding else [ALL]
     return [
-        _table(scored, looks, score, method, findings)
-        for score in SCORES
-        for method in methods(scored.numbers)
+        _table(scored, looks, score, findings)
+        for score in _scores(scored.numbers)
         if any(len(scored.tables[run, score]) for run in scored.numbers.runs)
     ]
 
@@ -79,7 +96,8 @@ def verdicts(scored: Scored) -> list[str]:
     for method in methods(scored.numbers)[:1]:
         for arm in scored.numbers.arms:
             run = scored.numbers.runs_of(arm)[0]
-            found = {score: _compare(scored, run, arm, score, method) for score in SCORES}
+            there = [score for score in SHORT if (run, score) in scored.tables]
+            found = {score: _compare(scored, run, arm, score, method) for score in there}
             claims = [_claim(score, one) for score, one in found.items() if one and one.difference]
             if claims:
                 sentences.append(f"The maps of {arm.phrase}: {'; '.join(claims)}.")
@@ -89,7 +107,7 @@ def verdicts(scored: Scored) -> list[str]:
 def methods(numbers: Numbers) -> list[str]:
     """The saliency methods that were scored, without the baselines."""
     names = dict.fromkeys(name for run in numbers.runs for name in run.scores["method"])
-    return [name for name in names if name not in BASELINES]
+    return [name for name in names if name.partition(":")[0] not in BASELINES]
 
 
 def mean_with_interval(values: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
@@ -98,25 +116,26 @@ def mean_with_interval(values: NDArray[np.float64], clusters: ArrayLike) -> Esti
     return Estimate(float(values.mean()), low, high, n=len(values))
 
 
-def _table(
-    scored: Scored, looks: dict[Arm, Style], score: str, method: str, findings: list[str]
-) -> Table:
+def _table(scored: Scored, looks: dict[Arm, Style], score: str, findings: list[str]) -> Table:
     runs = scored.numbers.runs
-    used = [name for name in BASELINES if any((r.scores["method"] == name).any() for r in runs)]
+    there = {name.partition(":")[0] for run in runs for name in run.scores["method"]}
+    used = [name for name in BASELINES if name in there]
     groups = [
-        Group("" if finding == ALL else finding, rows)
+        Group(method if finding == ALL else f"{method}, {finding}", rows)
+        for method in methods(scored.numbers)
         for finding in findings
         if (rows := _rows(scored, looks, score, method, finding, used))
     ]
     columns = [
-        "Model and branch" if findings == [ALL] else "Finding and model",
+        "Method, model and branch",
         "Images",
-        f"{method[:1].upper()}{method[1:]} map",
+        "Map",
         *(BASELINES[name].capitalize() for name in used),
         "Map − best baseline",
     ]
     over = "; all findings together" if findings == [ALL] else ""
-    return Table(f"{SCORES[score]}. 95 % bootstrap intervals{over}.", columns, groups)
+    title = _scores(scored.numbers)[score]
+    return Table(f"{title}. 95 % bootstrap intervals{over}.", columns, groups)
 
 
 def _rows(
@@ -128,7 +147,7 @@ def _rows(
     used: list[str],
 ) -> list[Row]:
     return [
-        Row(arm.label, _cells(found, used, DIGITS[score]), f"seed {run.seed}", looks[arm])
+        Row(arm.label, _cells(found, used, DIGITS.get(score, 3)), f"seed {run.seed}", looks[arm])
         for arm in scored.numbers.arms
         for run in scored.numbers.runs_of(arm)
         if (found := _compare(scored, run, arm, score, method, finding))
@@ -158,7 +177,7 @@ def _compare(
     own = _values(table, method, arm.branch)
     if own.empty:
         return None
-    references = {name: _values(table, name, arm.branch) for name in BASELINES}
+    references = {name: _baseline(table, name, method, arm.branch) for name in BASELINES}
     references = {name: values for name, values in references.items() if not values.empty}
     best = max(references, key=lambda name: references[name].mean(), default="")
     return Comparison(
@@ -188,6 +207,12 @@ def _values(table: pd.DataFrame, method: str, branch: str) -> "pd.Series[float]"
     return pd.Series(dtype=float)
 
 
+def _baseline(table: pd.DataFrame, name: str, method: str, branch: str) -> "pd.Series[float]":
+    """A baseline's scores; that of fresh weights is of the same method."""
+    own = _values(table, f"{name}:{method}", branch)
+    return _values(table, name, branch) if own.empty else own
+
+
 def _mean(values: "pd.Series[float]", patients: Mapping[str, str]) -> Estimate:
     if values.empty:
         return Estimate(np.nan)
@@ -201,7 +226,7 @@ def _findings(numbers: Numbers) -> list[str]:
 
 
 def _claim(score: str, found: Comparison) -> str:
-    gap, digits = found.difference or Estimate(np.nan), DIGITS[score]
+    gap, digits = found.difference or Estimate(np.nan), DIGITS.get(score, 3)
     if gap.low > 0:
         claim = "beats every baseline"
     elif gap.high < 0:

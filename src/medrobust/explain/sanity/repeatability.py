@@ -1,0 +1,53 @@
+"""Do two trainings explain the same image alike? After Arun et al. 2021.
+
+"Assessing the trustworthiness of saliency maps for localizing abnormalities in medical imaging",
+Radiology: Artificial Intelligence 3:e200267: repeatability (same architecture, other seed) and
+reproducibility (other architecture). An agreement means little by itself: all maps of a kind
+look alike to some degree. So it is held against the agreement of maps of different images, and
+against that with an untrained network, which knows the image and nothing else.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from medrobust.explain.sanity.similarity import Floats, Similarity, rank_similarity
+
+
+def across_networks(maps: Sequence[Tensor], similarity: Similarity = rank_similarity) -> Floats:
+    """Mean similarity (N,) over all pairs of networks, image by image.
+
+    Args:
+        maps: of each network (at least two), (N, ...), of the same images.
+        similarity: which one.
+    """
+    pairs = [
+        similarity(first, second)
+        for place, first in enumerate(maps)
+        for second in maps[place + 1 :]
+    ]
+    found: Floats = np.mean(pairs, axis=0)
+    return found
+
+
+def across_images(
+    maps: Tensor, patients: Sequence[str], similarity: Similarity = rank_similarity
+) -> Floats:
+    """Similarity (N,) of each image's map with that of the next image of another patient.
+
+    NaN where there is no other patient. Maps (N, ...) are one network's.
+    """
+    partners = [_next_patient(patients, place) for place in range(len(patients))]
+    found = similarity(maps, maps[partners])
+    alone = [patients[i] == patients[j] for i, j in enumerate(partners)]
+    found[alone] = np.nan
+    return found
+
+
+def _next_patient(patients: Sequence[str], place: int) -> int:
+    for step in range(1, len(patients)):
+        other = (place + step) % len(patients)
+        if patients[other] != patients[place]:
+            return other
+    return place

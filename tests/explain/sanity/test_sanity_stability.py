@@ -1,0 +1,40 @@
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medrobust.explain.sanity.stability import noisy, under_noise
+
+KEYS = torch.arange(6)
+
+
+def grey(network: nn.Module, images: Tensor, finding: int) -> Tensor:
+    return images[:, 0]
+
+
+def test_noise_has_its_deviation_and_stays_in_the_box() -> None:
+    images = torch.full((6, 1, 64, 64), 0.5)
+    changed = noisy(images, KEYS, 0.02)
+    assert abs(float((changed - images).std()) - 0.02) < 5e-4
+    assert not torch.equal(changed[0], changed[1])
+    torch.testing.assert_close(noisy(images, KEYS.flip(0), 0.02).flip(0), changed)
+    black = noisy(torch.zeros(6, 1, 8, 8), KEYS, 0.02)
+    assert black.min() == 0
+
+
+def test_the_more_noise_the_less_alike() -> None:
+    images = torch.rand(6, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    found = [
+        under_noise(nn.Identity(), grey, images, 0, KEYS, deviation=deviation)
+        for deviation in (0.0, 0.01, 0.3)
+    ]
+    np.testing.assert_allclose(found[0], 1)
+    assert (found[1] > 0.99).all()
+    assert (found[2] < found[1]).all()
+
+
+def test_a_map_that_sees_no_image_is_stable() -> None:
+    def same(network: nn.Module, images: Tensor, finding: int) -> Tensor:
+        return torch.arange(4.0).reshape(1, 2, 2).expand(len(images), 2, 2)
+
+    images = torch.rand(6, 1, 2, 2)
+    np.testing.assert_allclose(under_noise(nn.Identity(), same, images, 0, KEYS, draws=2), 1)
