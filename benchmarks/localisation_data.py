@@ -42,6 +42,7 @@ class CovidLesions:
         self.root = root
 
     def index(self) -> pd.DataFrame:
+        """One row per radiograph."""
         table = pd.read_csv(self.root / "images.csv", dtype={"patientid": str})
         lesions = table["px_ggo"] + table["px_consolidation"]
         return pd.DataFrame(
@@ -55,6 +56,7 @@ class CovidLesions:
         )
 
     def read(self, row: Mapping[str, Any]) -> Picture:
+        """A radiograph with its masks."""
         path = self.root / str(row["file"])
         bits = np.asarray(Image.open(self.root / "masks" / path.name))
         named = {
@@ -102,6 +104,7 @@ class OffCentrePatches:
         self.root = root
 
     def index(self) -> pd.DataFrame:
+        """One row per patch."""
         with np.load(self.root) as arrays:
             labels, split, number = arrays["labels"], arrays["split"], arrays["candidate_index"]
         return pd.DataFrame(
@@ -115,6 +118,7 @@ class OffCentrePatches:
         )
 
     def read(self, row: Mapping[str, Any]) -> Picture:
+        """A patch, cut by chance but always alike."""
         place = int(row["image_id"])
         draw = np.random.default_rng(place)
         middle, free = self.SIDE // 2, self.SIDE - self.KEPT
