@@ -129,11 +129,12 @@ def run(one: Set, regime: str) -> int:
     """Train, evaluate and explain; 0 if it went well."""
     folder = Path("runs") / f"{one.runs}-{regime}" / "0"
     settings = [f"name={one.runs}-{regime}", f"data.store=stores/{one.home}", *one.settings]
-    if not (folder / "DONE").is_file():
-        if medrobust("train", f"configs/kermany-{regime}.yaml", *settings):
-            return 1
-    if not (folder / "metrics.csv").is_file():
-        if medrobust("evaluate", folder, "--eps", "4/255", "--groups", "none"):
+    steps = {
+        "DONE": ("train", f"configs/kermany-{regime}.yaml", *settings),
+        "metrics.csv": ("evaluate", folder, "--eps", "4/255", "--groups", "none"),
+    }
+    for result, command in steps.items():
+        if not (folder / result).is_file() and medrobust(*command):
             return 1
     how = ["--store", f"stores/{one.images}", "--methods", ",".join(METHODS), *one.explain]
     return medrobust("explain", folder, *how)

@@ -30,6 +30,7 @@ TUTORIAL = "docs/tutorial/first-comparison.md"
 AFTER_TUTORIAL = [
     *("docs/how-to/read-the-numbers.md", "docs/how-to/resume-and-move.md"),
     *("docs/how-to/evaluate-robustness.md", "docs/how-to/verify-a-result.md"),
+    "docs/how-to/explain-a-model.md",
 ]
 """Pages that go on from what the tutorial made."""
 OTHERS = [page for page in PAGES if page not in (TUTORIAL, *AFTER_TUTORIAL) and blocks_of(page)]
