@@ -92,3 +92,17 @@ def test_another_marker_adds_rows_and_the_same_replaces_them(
 def test_a_mask_that_is_not_there(subject: Subject) -> None:
     with pytest.raises(MedrobustError, match=r"^truth: expected some of .+, found 'pacemaker'"):
         audit(subject, "pacemaker", ["consolidation"], {})
+
+
+def test_a_split_without_the_marker(subject: Subject) -> None:
+    bare = replace(subject, split="test")
+    rows = set(bare.store.rows("test").tolist())
+    masks, pixels = bare.store._masks  # type: ignore[misc]
+    ids = set(bare.store.table["image_id"].iloc[sorted(rows)])
+    kept = masks[~((masks["name"] == "marker") & masks["image_id"].isin(ids))]
+    store = replace(bare.store)
+    store.__dict__["_masks"] = (kept, pixels)
+    with pytest.raises(
+        MedrobustError, match=r"expected masks of marker in split test, found none$"
+    ):
+        audit(replace(bare, store=store), "marker", ["consolidation"], {})

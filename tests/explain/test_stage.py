@@ -13,10 +13,10 @@ from medrobust.data.batches import load_images
 from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
-from medrobust.explain.localisation import SCORES, centre_prior
+from medrobust.explain.localisation import SCORES, Tolerance, centre_prior
 from medrobust.explain.maps import read_maps, write_maps
 from medrobust.explain.saliency import gradient
-from medrobust.explain.stage import COLUMNS, Wanted, mapped_rows, scored_rows
+from medrobust.explain.stage import COLUMNS, Wanted, mapped_rows, positive_rows
 from medrobust.explain.stage import explain as explain_subject
 from medrobust.explain.subject import open_subject
 from medrobust.models import load_model, untrained_like
@@ -87,7 +87,7 @@ def test_maps_are_gradients_of_the_branch(
     for column, finding in enumerate(tiny_store.findings):
         rows = mapped_rows(tiny_store, "test", finding, tiny_store.truth(finding))
         expected = gradient(network, load_images(tiny_store, rows, "cpu"), column).numpy()
-        path = explained.explain / f"maps/phantom/{branch}/gradient/{finding}.npz"
+        path = explained.explain / f"maps/phantom/test/{branch}/gradient/{finding}.npz"
         with np.load(path) as saved:
             assert saved["image_id"].tolist() == tiny_store.table["image_id"][rows].tolist()
             assert saved["map"].dtype == np.float16
@@ -105,7 +105,7 @@ def test_centre_and_untrained_are_scored_alike(
     model, _ = load_model(explained, tiny_store)
     fresh = untrained_like(model.branch("adv"), explained.config(), tiny_store)
     for column, finding in enumerate(tiny_store.findings):
-        rows = scored_rows(tiny_store, "test", finding, tiny_store.truth(finding))
+        rows = positive_rows(tiny_store, "test", finding, tiny_store.truth(finding))
         maps = gradient(fresh, load_images(tiny_store, rows, "cpu"), column).numpy()
         prior = np.broadcast_to(centre_prior((32, 32)).astype(np.float32), (len(rows), 32, 32))
         check_scores(scores, tiny_store, "", "untrained:gradient", finding, rows, maps)
@@ -180,7 +180,7 @@ def test_without_masks_there_are_maps_of_the_gallery_and_no_scores(
     assert len(read(run)) == 0
     rows = np.sort(gallery_rows(store, "test"))
     for finding in store.findings:
-        with np.load(run.explain / f"maps/phantom/adv/gradient/{finding}.npz") as saved:
+        with np.load(run.explain / f"maps/phantom/test/adv/gradient/{finding}.npz") as saved:
             assert saved["image_id"].tolist() == store.table["image_id"][rows].tolist()
 
 
@@ -196,7 +196,7 @@ def test_an_empty_mask_and_a_dead_network_are_not_scorable(
     share_scored = found.count() / found.size()
     assert share_scored.pop("gradient") == 0
     assert (share_scored == 1).all()
-    with np.load(run.explain / "maps/phantom/adv/gradient/effusion.npz") as maps:
+    with np.load(run.explain / "maps/phantom/test/adv/gradient/effusion.npz") as maps:
         assert (maps["scale"] == 0).all()
         assert (maps["map"] == 0).all()
 
@@ -288,8 +288,9 @@ def test_truth_by_other_names_and_the_share_inside(
         if (image, "inside:heart") in area:
             assert area[image, "inside:heart"] == pytest.approx(hearts[row].mean())
             both = lungs[row] | tiny_store.truth("right_lung", "anatomy")[row]
-            assert area[image, "mass_accuracy"] == pytest.approx(both.mean())
+            assert area[image, "mass_accuracy@left_lung+right_lung"] == pytest.approx(both.mean())
     assert "inside:heart" in set(found[found["method"] == "gradient"]["score"])
+    assert "auprc@left_lung+right_lung" in set(found["score"])
 
 
 def test_without_validation_truth_there_is_no_iou(
@@ -313,3 +314,45 @@ def without_masks(store: Store, path: Path) -> Store:
     (path / "masks.npy").unlink()
     (path / "masks.csv").unlink()
     return replace(store, path=path)
+
+
+def test_another_method_or_truth_keeps_what_was_measured_before(
+    dual_run: RunDir, copy_of: Copy
+) -> None:
+    run = copy_of(dual_run)
+    explain(run, findings=["effusion"], methods=["gradient", "gradient-x-input"])
+    before = read(run)
+    lungs = Wanted(["gradient"], ["effusion"], truth=["left_lung"], tolerance=Tolerance(2))
+    explain_subject(open_subject(run), lungs)
+    after = read(run)
+    new = after["score"].str.contains("@")
+    pd.testing.assert_frame_equal(after[~new].reset_index(drop=True), before.reset_index(drop=True))
+    assert "hit_rate:2px@left_lung" in set(after["score"])
+
+
+def test_what_cannot_be_scored_is_said(
+    dual_run: RunDir, copy_of: Copy, tiny_store: Store, tmp_path: Path
+) -> None:
+    bare = without_masks(tiny_store, tmp_path / "store")
+    (note,) = explain(copy_of(dual_run), bare, findings=["nodule"])
+    assert note == f"{bare.path}, split test: no truth of nodule; its maps are not scored"
+
+
+def test_lungs_are_looked_at_where_the_finding_has_no_mask(
+    dual_run: RunDir, copy_of: Copy, tiny_store: Store
+) -> None:
+    run, store = copy_of(dual_run), replace(tiny_store)
+    masks, pixels = tiny_store._masks  # type: ignore[misc]
+    store.__dict__["_masks"] = (masks[masks["kind"] == "anatomy"], pixels)
+    wanted = Wanted(["gradient"], ["nodule"], inside=["left_lung", "right_lung"])
+    explain_subject(open_subject(run, store), wanted)
+    assert set(read(run)["score"]) == {"inside:left_lung+right_lung"}
+    assert read(run)["value"].between(0, 1).all()
+
+
+def test_a_damaged_table_is_named(dual_run: RunDir, copy_of: Copy) -> None:
+    run = copy_of(dual_run)
+    run.explain.mkdir()
+    (run.explain / "scores.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(MedrobustError, match=r"scores.csv: expected columns store, .+ found col"):
+        explain(run, findings=["nodule"])

@@ -1,8 +1,9 @@
 """`medrobust explain`."""
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +13,8 @@ from medrobust.errors import MedrobustError
 from medrobust.progress import progress_bars
 
 if TYPE_CHECKING:
-    from medrobust.data.store import Store
+    from collections.abc import Callable
+
     from medrobust.explain.localisation import Tolerance
     from medrobust.explain.subject import Subject
     from medrobust.explain.tasks import Company
@@ -25,8 +27,12 @@ def explain(
     checkpoint: Checkpoint = "best",
     finding: Annotated[list[str] | None, typer.Option(help="Only this one; repeat.")] = None,
     methods: Annotated[
-        str, typer.Option(help="all, or names such as gradient,grad-cam,occlusion.")
-    ] = "gradient,grad-cam",
+        str | None,
+        typer.Option(
+            help="Maps by all, or names such as occlusion,smooth-grad. [default: "
+            "gradient,grad-cam, unless something else is asked]"
+        ),
+    ] = None,
     truth: Annotated[
         str | None,
         typer.Option(help="Names of the masks or boxes to find, if not those of the finding."),
@@ -37,6 +43,9 @@ def explain(
     tolerance: Annotated[
         str, typer.Option(help="How far beside the truth still is a hit: 3px or 10mm.")
     ] = "0px",
+    average: Annotated[
+        bool, typer.Option("--average", help="Mean maps of images with and without the finding.")
+    ] = False,
     sanity: Annotated[
         bool, typer.Option("--sanity", help="Check the maps themselves; see also --other.")
     ] = False,
@@ -58,14 +67,17 @@ def explain(
     ] = False,
     other: Annotated[
         list[Path] | None,
-        typer.Option(help="Further trainings: for --sanity, and to judge counterfactuals."),
+        typer.Option(
+            help="Further trainings (their best checkpoints): for --sanity, and to judge "
+            "counterfactuals."
+        ),
     ] = None,
     shuffled: Annotated[
-        Path | None, typer.Option(help="For --sanity: one with data.shuffle_labels=true.")
+        Path | None, typer.Option(help="For --sanity: a training with data.shuffle_labels=true.")
     ] = None,
     eps: Annotated[
         str | None,
-        typer.Option(help="Of --sanity, --landscape and --dial; the training's if not given."),
+        typer.Option(help="l∞ radius of --sanity and --landscape; the training's if not given."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     device: Device = "auto",
@@ -78,26 +90,32 @@ def explain(
     medrobust explain runs/mine-dual --counterfactual pneumonia --other runs/mine-dual/1
     """
     found, images = open_runs(runs, store)
+    others_asked = (average, sanity, audit, counterfactual, landscape, cka, dial)
+    _check_use(other, sanity or counterfactual, "--other", "--sanity or --counterfactual")
+    _check_use(shuffled, sanity, "--shuffled", "--sanity")
 
     from medrobust.explain.methods import METHODS
     from medrobust.explain.stage import Wanted
     from medrobust.explain.subject import open_subject
     from medrobust.explain.tasks import Questions, tasks
 
-    names = tuple(METHODS) if methods == "all" else _names(methods)
+    names = tuple(METHODS) if methods == "all" else _names(methods or "gradient,grad-cam")
     asked = Questions(
         wanted=Wanted(names, finding, _names(truth), _names(inside), _tolerance(tolerance)),
+        maps=methods is not None or not any(others_asked),
+        average=average,
         sanity=sanity,
         audit=audit,
         counterfactual=counterfactual or (),
         landscape=landscape,
         dial=dial,
-        eps=None if eps is None else numbers(eps, "--eps")[0],
+        eps=None if eps is None else _radius(eps),
     )
-    opening: dict[str, Any] = {"split": split, "batch_size": batch_size, "device": device}
+    opening = partial(open_subject, split=split, batch_size=batch_size, device=device)
     for run in found:
-        subject = open_subject(run, images, checkpoint=checkpoint, **opening)
-        company = _company(subject, (other, shuffled, cka), images, opening)
+        shown = images or run.training_store()
+        subject = opening(run, shown, checkpoint=checkpoint)
+        company = _company(subject, (other, shuffled, cka), partial(opening, store=shown))
         for task in tasks(subject, asked, company):
             with progress_bars(console) as bars:
                 warn(task(bars.start))
@@ -107,25 +125,36 @@ def explain(
 def _company(
     subject: "Subject",
     paths: tuple[list[Path] | None, Path | None, list[Path] | None],
-    store: "Store | None",
-    opening: dict[str, Any],
+    opening: "Callable[..., Subject]",
 ) -> "Company":
     """The other runs, opened on the images of the one that is explained."""
-    from medrobust.explain.subject import open_subject
     from medrobust.explain.tasks import Company
     from medrobust.rundir import find_runs
 
-    images = store or subject.run.training_store()
-
-    def opened(given: list[Path] | None, itself: bool = False) -> "list[Subject]":
-        runs = find_runs(given) if given else []
-        own = subject.run.path.resolve()
-        kept = [run for run in runs if itself or run.path.resolve() != own]
-        return [open_subject(run, images, **opening) for run in kept]
-
     others, shuffled, compared = paths
-    control = opened([shuffled] if shuffled else None)
-    return Company(opened(others), control[0] if control else None, opened(compared, itself=True))
+    own = subject.run.path.resolve()
+
+    def opened(given: list[Path] | None, checkpoint: str = "best") -> "list[Subject]":
+        runs = find_runs(given) if given else []
+        return [opening(run, checkpoint=checkpoint) for run in runs]
+
+    # the best checkpoint of a control would be one that has not yet learnt its labels
+    control = opened([shuffled] if shuffled else None, "last")
+    apart = [one for one in opened(others) if one.run.path.resolve() != own]
+    return Company(apart, control[0] if control else None, opened(compared))
+
+
+def _check_use(given: object, used: object, option: str, by: str) -> None:
+    """Raise MedrobustError for an option that nothing asked for would use."""
+    if given and not used:
+        raise MedrobustError(f"{option}: expected it together with {by}, found it alone")
+
+
+def _radius(text: str) -> float:
+    first, *others = numbers(text, "--eps")
+    if others:
+        raise MedrobustError(f"--eps: expected one radius such as 4/255, found {text!r}")
+    return first
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Any mask will do: a laterality marker, a pacemaker, a tube.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medrobust.attacks.gradient import frozen, full_precision
+from medrobust.errors import MedrobustError
 from medrobust.evaluate import Track
 from medrobust.explain.erasing import Mask, erased, given, mirrored
 from medrobust.explain.localisation import mass_inside
@@ -44,13 +46,14 @@ class _Audit:
     masks: Mapping[int, Mask]
     """Row -> the marker's mask, for images that have one."""
 
-    @property
+    @cached_property
     def rows(self) -> Rows:
         """All images of the split."""
         return self.subject.store.rows(self.subject.split)
 
-    @property
+    @cached_property
     def marked(self) -> Rows:
+        """Those that have the marker."""
         return np.array([row for row in self.rows.tolist() if row in self.masks], np.int64)
 
     def images(self, rows: Rows, edit: str) -> Tensor:
@@ -95,10 +98,14 @@ def audit(
     patients.
 
     Raises:
-        MedrobustError: the store has no such mask.
+        MedrobustError: the store has no such mask, or none in this split.
     """
     masks = named_masks(subject.store, [marker])
     job = _Audit(subject, marker, {row: mask for row, mask in masks.items() if mask.any()})
+    if not len(job.marked):
+        raise MedrobustError(
+            f"{subject.store.path}: expected masks of {marker} in split {subject.split}, found none"
+        )
     steps = len(job.rows) * len(EDITS) + len(job.marked) * len(methods) * len(findings)
     done = track(steps * len(subject.networks), f"{subject.run.path}: audit of {marker}")
     found = []
@@ -127,14 +134,10 @@ def _shares(
     areas = np.array([job.masks[int(row)].mean() for row in marked])
     rows = [_mean("area", areas, patients)]
     for name, method in methods.items():
-        shares = []
-        for batch in _batches(marked, job.subject.batch_size):
-            maps = method(network, job.subject.images(batch), job.subject.column(finding))
-            shares += [
-                mass_inside(one, job.masks[int(row)])
-                for row, one in zip(batch, maps.cpu().numpy(), strict=True)
-            ]
-            done(len(batch))
+        maps = job.subject.maps(network, method, marked, job.subject.column(finding), done)
+        shares = [
+            mass_inside(one, job.masks[int(row)]) for row, one in zip(marked, maps, strict=True)
+        ]
         rows.append(_mean(f"share:{name}", np.array(shares), patients))
     return rows
 

@@ -10,7 +10,7 @@ from medrobust.attacks import Ball
 from medrobust.errors import MedrobustError
 from medrobust.evaluate import Track
 from medrobust.explain.dial import clean_and_attacked, dialled
-from medrobust.explain.geometry_stage import radius, title
+from medrobust.explain.geometry_stage import radius
 from medrobust.explain.subject import Subject, open_subject
 from medrobust.explain.tables import replace_rows
 from medrobust.folding import folded
@@ -59,7 +59,7 @@ def write_dial(
     ball, home = Ball(norm, radius(subject, eps, norm)), _home(subject)
     places = [_Place(home, "val"), _Place(subject, subject.split)]
     images = sum(len(place.subject.store.rows(place.split)) for place in places)
-    done = track(points * images, title(subject, "dial"))
+    done = track(points * images, subject.title("dial"))
     shares = [point / (points - 1) for point in range(points)]
     by_validation, table = (
         pd.concat([place.scored(share, ball, redraws, done) for share in shares])

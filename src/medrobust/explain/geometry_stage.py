@@ -12,7 +12,6 @@ from medrobust.attacks import Ball
 from medrobust.attacks.ball import Norm
 from medrobust.attacks.goals import Goal
 from medrobust.attacks.gradient import frozen
-from medrobust.data.cases import first_cases
 from medrobust.errors import MedrobustError
 from medrobust.evaluate import Track
 from medrobust.explain.landscape import AXIS, Surface, check_radius, gradient_norms, loss_surface
@@ -55,7 +54,7 @@ def write_landscape(
     """
     eps = radius(subject, eps, "linf")
     rows, loss = _labelled(subject, finding, images), _loss(subject, finding)
-    done = track(len(rows) * len(subject.networks) * len(AXIS), title(subject, "loss surfaces"))
+    done = track(len(rows) * len(subject.networks) * len(AXIS), subject.title("loss surfaces"))
     losses, tables, notes = {}, [], list(subject.notes)
     for branch, network in subject.networks.items():
         parts, slopes = [], []
@@ -109,7 +108,7 @@ def write_lipschitz(
     ball = Ball(norm, radius(subject, eps, norm))
     rows = _labelled(subject, finding, images)
     column = None if finding is None else subject.column(finding)
-    done = track(len(rows) * len(subject.networks), title(subject, "Lipschitz constants"))
+    done = track(len(rows) * len(subject.networks), subject.title("Lipschitz constants"))
     tables = []
     for branch, network in subject.networks.items():
         bounds, logits = [], []
@@ -147,16 +146,6 @@ def radius(subject: Subject, eps: float | None, norm: str) -> float:
     return eps
 
 
-def first_rows(subject: Subject, rows: Rows, count: int) -> Rows:
-    """The first of these rows by a hash of the image id, ascending."""
-    return np.array(sorted(first_cases(subject.store, rows, count)), dtype=np.int64)
-
-
-def title(subject: Subject, what: str) -> str:
-    """Of a progress bar."""
-    return f"{subject.run.path}: {what}"
-
-
 def _labelled(subject: Subject, finding: str | None, images: int) -> Rows:
     """Images with a known label; of a finding, half of them with it and half without."""
     inside = subject.store.rows(subject.split)
@@ -167,7 +156,7 @@ def _labelled(subject: Subject, finding: str | None, images: int) -> Rows:
         column = subject.column(subject.chosen([finding])[0])
         groups = [inside[labels[:, column] == value] for value in (1, 0)]
     each = -(-images // len(groups))
-    rows = np.concatenate([first_rows(subject, group, each) for group in groups])
+    rows = np.concatenate([subject.first_rows(group, each) for group in groups])
     if not len(rows):
         raise MedrobustError(
             f"{subject.store.path}: expected images with a known label of {finding or ALL} in "

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from medrobust.errors import MedrobustError
 from medrobust.evaluate import Track
-from medrobust.explain.geometry_stage import first_rows, title
 from medrobust.explain.similarity import Alignment, cka
 from medrobust.explain.subject import Rows, Subject
 from medrobust.explain.tables import replace_rows
@@ -54,8 +53,8 @@ def write_cka(
         networks |= {name: other.networks[branch] for name, branch in theirs.items()}
         who |= {name: (run, branch) for name, branch in theirs.items()}
         pairs = list(product(subject.networks, theirs))
-    rows = first_rows(subject, subject.store.rows(subject.split), images)
-    done = track(len(rows), title(subject, "CKA"))
+    rows = subject.first_rows(subject.store.rows(subject.split), images)
+    done = track(len(rows), subject.title("CKA"))
     found = cka(networks, _even_batches(subject, rows, done), layers)
     lines = [
         (subject.name, subject.split, one, *who[two], layer, other_layer, len(rows), value)

@@ -2,31 +2,34 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
+from functools import cached_property, partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import nn
 
 from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
 from medrobust.evaluate import Track
-from medrobust.explain.baselines import area_scores, centre_prior, edges, random_map
+from medrobust.explain.baselines import area_scores, centre_prior, random_map
 from medrobust.explain.iou_threshold import choose_threshold
 from medrobust.explain.localisation import Tolerance, mass_inside, score_map
 from medrobust.explain.maps import Maps, maps_path, write_maps
 from medrobust.explain.methods import Method, method_named
+from medrobust.explain.sanity.reference import edge
 from medrobust.explain.subject import Rows, Subject
+from medrobust.explain.tables import replace_rows
 from medrobust.explain.truth import named_masks, spacings, truth_of
-from medrobust.files import write_csv
 from medrobust.progress import Count
 from medrobust.randomness import key
 
 COLUMNS = ["store", "split", "branch", "method", "finding", "image_id", "score", "value"]
+KEYS = ["store", "split", "branch", "method", "finding", "score"]
+"""What rows of an earlier call share with those that replace them."""
 UNTRAINED = "untrained"
 """The method name of maps of a network with fresh weights: `untrained:<method>`."""
+TRUTH_SCORES = ("hit_rate", "mass_accuracy", "rank_accuracy", "auprc", "iou")
 
 Masks = Mapping[int, NDArray[np.bool_]]
 Source = Callable[[Rows], Maps]
@@ -45,6 +48,19 @@ class Wanted:
     """Names of masks of which the map's share is told, such as lungs."""
     tolerance: Tolerance = field(default_factory=Tolerance)
     """How far beside the truth still counts as a hit."""
+
+    def score_name(self, score: str) -> str:
+        """`hit_rate:10mm@opacity`: what it was measured with is in its name."""
+        far = self.tolerance
+        unit = "mm" if far.unit == "mm" else "px"
+        how = f":{far.distance:g}{unit}" if score == "hit_rate" and far.distance else ""
+        against = f"@{'+'.join(self.truth)}" if self.truth else ""
+        return f"{score}{how}{against}"
+
+    @property
+    def share(self) -> str:
+        """The score's name of the map's share inside."""
+        return f"inside:{'+'.join(self.inside)}"
 
 
 def explain(
@@ -65,16 +81,14 @@ def explain(
     """
     wanted = wanted or Wanted()
     methods = {name: method_named(name) for name in wanted.methods}
-    findings = subject.chosen(wanted.findings)
-    tables: list[pd.DataFrame] = []
     inside = named_masks(subject.store, wanted.inside) if wanted.inside else {}
-    for finding in findings:
+    notes = list(subject.notes)
+    for finding in subject.chosen(wanted.findings):
         truth = _truth(subject.store, finding, wanted.truth)
-        job = _Job(subject, wanted, finding, truth, inside, spacings(subject.store))
-        tables += _explained(job, methods, track)
-    scores = pd.concat(tables, ignore_index=True)
-    _write(subject.folder / "scores.csv", scores, subject, findings)
-    return list(subject.notes)
+        job = _Job(subject, wanted, finding, truth, inside)
+        _write(job, methods, pd.concat(list(_explained(job, methods, track)), ignore_index=True))
+        notes += job.notes()
+    return list(dict.fromkeys(notes))
 
 
 @dataclass(frozen=True)
@@ -86,134 +100,134 @@ class _Job:
     finding: str
     truth: Masks
     inside: Masks
-    spacing: NDArray[np.float64] | None
-    """(N, axes) mm per pixel of every image of the store."""
 
-    @property
-    def share(self) -> str:
-        """The score's name of the map's share inside."""
-        return f"inside:{'+'.join(self.wanted.inside)}"
+    @cached_property
+    def scored(self) -> Rows:
+        """The images whose maps are scored: positives with a truth, or a mask to be inside of."""
+        return self._positive(self.subject.split, {**self.inside, **self.truth})
 
-    def tolerance(self, row: np.int64) -> Tolerance:
+    @cached_property
+    def validation(self) -> Rows:
+        """The images on which thresholds are chosen; never those that are scored."""
+        if self.subject.split == "val":
+            return np.zeros(0, np.int64)
+        return self._positive("val", self.truth)
+
+    @cached_property
+    def spacing(self) -> NDArray[np.float64] | None:
+        """(N, axes) mm per pixel of every image of the store."""
+        return spacings(self.subject.store)
+
+    def tolerance(self, row: int) -> Tolerance:
         """How far beside the truth still counts in this image."""
         spacing = None if self.spacing is None else tuple(self.spacing[row].tolist())
         return replace(self.wanted.tolerance, spacing=spacing)
 
-    def scored(self, split: str) -> Rows:
-        """The images of a split whose maps are scored."""
-        return scored_rows(self.subject.store, split, self.finding, self.truth)
+    def notes(self) -> Iterator[str]:
+        """What could not be scored."""
+        where = f"{self.subject.store.path}, split {self.subject.split}"
+        if not any(row in self.truth for row in self.scored.tolist()):
+            yield f"{where}: no truth of {self.finding}; its maps are not scored"
+        elif self.wanted.tolerance.unit == "mm" and self.spacing is None:
+            yield f"{where}: the size of a pixel is not known; hits within mm are not scored"
+
+    def _positive(self, split: str, masks: Masks) -> Rows:
+        return positive_rows(self.subject.store, split, self.finding, masks)
 
 
-def scored_rows(store: Store, split: str, finding: str, truth: Masks) -> Rows:
-    """The positive images of a split whose truth is known; none where the split is empty."""
+def positive_rows(store: Store, split: str, finding: str, masks: Masks) -> Rows:
+    """The positive images of a split that have a mask; none where the split is empty."""
     inside = (store.table["split"] == split).to_numpy()
     positive = store.table[f"label:{finding}"].to_numpy() == 1
-    rows: Rows = np.flatnonzero(inside & positive & np.isin(np.arange(len(inside)), list(truth)))
+    rows: Rows = np.flatnonzero(inside & positive & np.isin(np.arange(len(inside)), list(masks)))
     return rows
 
 
-def mapped_rows(store: Store, split: str, finding: str, truth: Masks) -> Rows:
+def mapped_rows(store: Store, split: str, finding: str, masks: Masks) -> Rows:
     """The images that get a map, ascending: those that are scored, and the gallery's."""
-    return np.union1d(scored_rows(store, split, finding, truth), gallery_rows(store, split))
+    return np.union1d(positive_rows(store, split, finding, masks), gallery_rows(store, split))
 
 
 def _explained(job: _Job, methods: Mapping[str, Method], track: Track) -> Iterator[pd.DataFrame]:
     """Write the maps of one finding, and give the scores of all maps."""
-    subject, finding = job.subject, job.finding
-    rows = mapped_rows(subject.store, subject.split, finding, job.truth)
-    scored, chosen_on = job.scored(subject.split), _validation(job)
-    networks = len(methods) * (len(subject.networks) * len(rows) + len(scored))
-    networks += len(methods) * (len(subject.networks) + 1) * len(chosen_on)
-    done = track(networks, f"{subject.run.path}: maps of {finding}")
-    for branch, network in subject.networks.items():
-        for name, method in methods.items():
-            maps = _maps(job, network, method, rows, done)
-            write_maps(maps_path(subject, branch, name, finding), subject.ids(rows), maps)
-            chosen = _maps(job, network, method, chosen_on, done)
-            yield _scores(job, (branch, name), maps[np.isin(rows, scored)], scored, chosen)
-    for name, source in _baselines(job, methods, done).items():
-        yield _scores(job, ("", name), source(scored), scored, source(chosen_on))
-    yield _area(job, scored)
-
-
-def _validation(job: _Job) -> Rows:
-    """The images on which thresholds are chosen; never those that are scored."""
-    return np.zeros(0, np.int64) if job.subject.split == "val" else job.scored("val")
-
-
-def _maps(job: _Job, network: nn.Module, method: Method, rows: Rows, done: Count) -> Maps:
-    """(n, H, W) or (n, D, H, W)."""
     subject, column = job.subject, job.subject.column(job.finding)
-    parts = [np.zeros((0, *subject.store.images.shape[2:]), np.float32)]
-    for first in range(0, len(rows), subject.batch_size):
-        batch = rows[first : first + subject.batch_size]
-        parts.append(method(network, subject.images(batch), column).cpu().numpy())
-        done(len(batch))
-    return np.concatenate(parts)
+    rows = np.union1d(job.scored, gallery_rows(subject.store, subject.split))
+    networks, chosen = len(subject.networks), len(job.validation)
+    total = networks * (len(rows) + chosen) + len(job.scored) + chosen
+    done = track(len(methods) * total, subject.title(f"maps of {job.finding}"))
+    for (branch, network), (name, method) in product(subject.networks.items(), methods.items()):
+        source = partial(subject.maps, network, method, column=column, done=done)
+        maps = source(rows)
+        write_maps(maps_path(subject, branch, name, job.finding), subject.ids(rows), maps)
+        yield _scores(job, (branch, name), maps[np.isin(rows, job.scored)], source(job.validation))
+    for name, give in _baselines(job, methods, done).items():
+        yield _scores(job, ("", name), give(job.scored), give(job.validation))
+    yield _area(job)
 
 
 def _baselines(job: _Job, methods: Mapping[str, Method], done: Count) -> dict[str, Source]:
     """Maps that know nothing of the finding."""
-    subject, shape = job.subject, job.subject.store.images.shape[2:]
-    prior, fresh = centre_prior(shape).astype(np.float32), subject.untrained()
+    subject, column = job.subject, job.subject.column(job.finding)
+    shape, fresh = subject.store.images.shape[2:], subject.untrained()
+    prior = centre_prior(shape).astype(np.float32)
 
-    def each(rows: Rows, make: Callable[[int], NDArray[np.floating]]) -> Maps:
-        made = [make(int(row)) for row in rows]
-        return np.array(made, np.float32).reshape(len(rows), *shape)
+    def noise(rows: Rows) -> Maps:
+        drawn = [random_map(shape, key(0, "random map", name)) for name in subject.ids(rows)]
+        return np.array(drawn, np.float32).reshape(len(rows), *shape)
 
-    def edge(row: int) -> NDArray[np.floating]:
-        return edges(subject.images(np.array([row])).cpu().numpy()[0].mean(0))
+    def untrained(method: Method) -> Source:
+        return partial(subject.maps, fresh, method, column=column, done=done)
 
-    def noise(row: int) -> NDArray[np.floating]:
-        return random_map(shape, key(0, "random map", *subject.ids(np.array([row]))))
-
-    sources: dict[str, Source] = {
+    return {
         "centre": lambda rows: np.broadcast_to(prior, (len(rows), *shape)),
-        "edge": lambda rows: each(rows, edge),
-        "random": lambda rows: each(rows, noise),
+        "edge": partial(subject.maps, fresh, edge, column=column),
+        "random": noise,
+        **{f"{UNTRAINED}:{name}": untrained(method) for name, method in methods.items()},
     }
-    for name, method in methods.items():
-        sources[f"{UNTRAINED}:{name}"] = partial(_maps, job, fresh, method, done=done)
-    return sources
 
 
-def _scores(
-    job: _Job, source: tuple[str, str], maps: Maps, rows: Rows, chosen: Maps
-) -> pd.DataFrame:
+def _scores(job: _Job, source: tuple[str, str], maps: Maps, chosen: Maps) -> pd.DataFrame:
     """Every score of every map against the image's truth; empty where not scorable.
 
     `source` is (branch, method); `chosen` are the maps of the validation images.
     """
-    threshold = choose_threshold(chosen, [job.truth[int(row)] for row in _validation(job)])
-    values = [
-        score_map(one, job.truth[int(row)], job.tolerance(row), threshold)
-        | ({job.share: mass_inside(one, job.inside[int(row)])} if int(row) in job.inside else {})
-        for row, one in zip(rows, maps, strict=True)
-    ]
-    return _table(job, source, rows, values)
+    threshold = choose_threshold(chosen, [job.truth[int(row)] for row in job.validation])
+
+    def measured(row: int, one: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
+        if row in job.truth:
+            yield from score_map(one, job.truth[row], job.tolerance(row), threshold).items()
+        if row in job.inside:
+            yield job.wanted.share, mass_inside(one, job.inside[row])
+
+    values = [dict(measured(row, one)) for row, one in zip(job.scored.tolist(), maps, strict=True)]
+    return _table(job, source, values)
 
 
-def _area(job: _Job, rows: Rows) -> pd.DataFrame:
+def _area(job: _Job) -> pd.DataFrame:
     """What each image's truth gives to a map that knows nothing, by its area alone."""
-    values = [area_scores(job.truth[int(row)], job.tolerance(row)) for row in rows]
-    for row, one in zip(rows, values, strict=True):
-        if not len(_validation(job)):
-            one.pop("iou")
-        if int(row) in job.inside:
-            one[job.share] = float(job.inside[int(row)].mean())
-    return _table(job, ("", "area"), rows, values)
+
+    def measured(row: int) -> Iterator[tuple[str, float]]:
+        if row in job.truth:
+            found = area_scores(job.truth[row], job.tolerance(row))
+            yield from ((k, v) for k, v in found.items() if k != "iou" or len(job.validation))
+        if row in job.inside:
+            mask = job.inside[row]
+            yield job.wanted.share, float(mask.mean()) if mask.any() else float("nan")
+
+    return _table(job, ("", "area"), [dict(measured(row)) for row in job.scored.tolist()])
 
 
 def _table(
-    job: _Job, source: tuple[str, str], rows: Rows, values: Sequence[Mapping[str, float]]
+    job: _Job, source: tuple[str, str], values: Sequence[Mapping[str, float]]
 ) -> pd.DataFrame:
-    branch, method = source
-    subject = job.subject
+    """One row per image and score, under the scores' full names."""
+    subject, (branch, method) = job.subject, source
+    names = {score: job.wanted.score_name(score) for score in TRUTH_SCORES}
     return pd.DataFrame(
         [
-            (subject.name, subject.split, branch, method, job.finding, identity, score, value)
-            for identity, scores in zip(subject.ids(rows), values, strict=True)
-            for score, value in scores.items()
+            (subject.name, subject.split, branch, method, job.finding, identity, name, value)
+            for identity, scores in zip(subject.ids(job.scored), values, strict=True)
+            for name, value in ((names.get(score, score), v) for score, v in scores.items())
         ],
         columns=COLUMNS,
     )
@@ -225,11 +239,14 @@ def _truth(store: Store, finding: str, names: Sequence[str]) -> Masks:
     return {} if silent and not names else truth_of(store, finding, names)
 
 
-def _write(path: Path, scores: pd.DataFrame, subject: Subject, findings: Sequence[str]) -> None:
-    """Replace the scores of this store, split and these findings; keep the others."""
-    if path.is_file():
-        older = pd.read_csv(path, dtype="str", keep_default_na=False)  # numbers stay as written
-        same = (older["store"] == subject.name) & (older["split"] == subject.split)
-        same &= older["finding"].isin(findings)
-        scores = pd.concat([older[~same], scores], ignore_index=True)
-    write_csv(path, scores)
+def _write(job: _Job, methods: Mapping[str, Method], scores: pd.DataFrame) -> None:
+    """Replace what this call could have scored; everything else stays."""
+    subject, names = job.subject, [job.wanted.score_name(score) for score in TRUTH_SCORES]
+    sources = [*product(subject.networks, methods)]
+    sources += [("", name) for name in ("area", "centre", "edge", "random")]
+    sources += [("", f"{UNTRAINED}:{name}") for name in methods]
+    gone = [
+        (subject.name, subject.split, *source, job.finding, name)
+        for source, name in product(sources, names)
+    ]
+    replace_rows(subject.folder / "scores.csv", scores, KEYS, gone)

@@ -1,6 +1,6 @@
 """What is explained: the branches of a run's model, and the images of a store they are shown."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medrobust.data.batches import load_images
+from medrobust.data.cases import first_cases
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
 from medrobust.inference import Cases
 from medrobust.job import choose_device
 from medrobust.models import fit_model, untrained_like
+from medrobust.progress import Count
 from medrobust.rundir import RunDir, store_name
 
 Rows = NDArray[np.int64]
@@ -67,9 +69,33 @@ class Subject:
         """Images, labels and keys; the keys depend on (seed, purpose, image id) alone."""
         return Cases(self.store, rows, self.batch_size, self.device, self.seed).batches(purpose)
 
+    def maps(
+        self,
+        network: nn.Module,
+        method: Callable[[nn.Module, Tensor, int], Tensor],
+        rows: Rows,
+        column: int,
+        done: Count = lambda count: None,
+    ) -> NDArray[np.float32]:
+        """(n, H, W) or (n, D, H, W): what a method gives for these rows."""
+        parts = [np.zeros((0, *self.store.images.shape[2:]), np.float32)]
+        for first in range(0, len(rows), self.batch_size):
+            batch = rows[first : first + self.batch_size]
+            parts.append(method(network, self.images(batch), column).cpu().numpy())
+            done(len(batch))
+        return np.concatenate(parts)
+
     def column(self, finding: str) -> int:
         """The logit of a finding."""
         return self.store.findings.index(finding)
+
+    def title(self, what: str) -> str:
+        """Of a progress bar."""
+        return f"{self.run.path}: {what}"
+
+    def first_rows(self, rows: Rows, count: int) -> Rows:
+        """The first of these rows by a hash of the image id, ascending."""
+        return np.array(sorted(first_cases(self.store, rows, count)), dtype=np.int64)
 
     def untrained(self) -> nn.Module:
         """The same network with fresh weights."""

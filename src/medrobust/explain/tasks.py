@@ -4,26 +4,34 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from medrobust.attacks.ball import Norm
+from medrobust.errors import MedrobustError
 from medrobust.evaluate import Track
 from medrobust.explain.audit import audit
+from medrobust.explain.average_stage import write_averages
 from medrobust.explain.counterfactual_stage import make_counterfactuals
 from medrobust.explain.dial_stage import write_dial
-from medrobust.explain.geometry_stage import write_landscape, write_lipschitz
+from medrobust.explain.geometry_stage import radius, write_landscape, write_lipschitz
 from medrobust.explain.methods import method_named
 from medrobust.explain.sanity.stage import check_maps
 from medrobust.explain.similarity_stage import write_cka
 from medrobust.explain.stage import Wanted, explain
 from medrobust.explain.subject import Subject
+from medrobust.explain.truth import named_masks
 
+Untracked = Callable[..., list[str]]
 Task = Callable[[Track], list[str]]
 """Writes its files below `explain/`; gives what to be warned of."""
 
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked besides maps and their scores."""
+    """What is asked of a model."""
 
     wanted: Wanted = field(default_factory=Wanted)
+    maps: bool = True
+    """Whether maps are made and scored; the methods of `wanted` serve the other questions, too."""
+    average: bool = False
     sanity: bool = False
     audit: str | None = None
     """The name of a mask."""
@@ -32,7 +40,7 @@ class Questions:
     landscape: bool = False
     dial: bool = False
     eps: float | None = None
-    """The attacks' radius in image units; the training's if None."""
+    """The l∞ radius of sanity and landscape, in image units; the training's if None."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +55,66 @@ class Company:
     """Whose layers are compared by CKA; the same run stands for its own branches."""
 
 
-def tasks(subject: Subject, asked: Questions, company: Company) -> Iterator[Task]:
-    """Everything asked, in order; each task is called with what shows its progress."""
-    wanted = asked.wanted
-    methods = {name: method_named(name) for name in wanted.methods}
-    findings = subject.chosen(wanted.findings)
-    eps = subject.run.config().attack.eps if asked.eps is None else asked.eps
-    yield _with_track(partial(explain, subject, wanted))
+def tasks(subject: Subject, asked: Questions, company: Company) -> list[Task]:
+    """Everything asked, in order; each task is called with what shows its progress.
+
+    Raises:
+        MedrobustError: something asked is not to be had, before any work is done.
+    """
+    _check(subject, asked)
+    found = [*_of_maps(subject, asked, company), *_of_networks(subject, asked, company)]
+    return [partial(_with_track, task) for task in found]
+
+
+def _check(subject: Subject, asked: Questions) -> None:
+    subject.chosen(asked.wanted.findings)
+    if asked.counterfactual:
+        subject.chosen(asked.counterfactual)
+    for names in (asked.wanted.truth, asked.wanted.inside, [asked.audit] if asked.audit else ()):
+        if names:
+            named_masks(subject.store, names)
+    if asked.sanity or asked.landscape:
+        radius(subject, asked.eps, "linf")
+    if asked.dial and len(subject.networks) < 2:
+        raise MedrobustError(
+            f"{subject.run.path}: expected a dual run for --dial, found one with a single branch; "
+            "leave it out"
+        )
+
+
+def _of_maps(subject: Subject, asked: Questions, company: Company) -> Iterator[Untracked]:
+    """Maps, and what is asked of them."""
+    methods = {name: method_named(name) for name in asked.wanted.methods}
+    findings = subject.chosen(asked.wanted.findings)
+    if asked.maps:
+        yield partial(explain, subject, asked.wanted)
+    if asked.average:
+        yield partial(write_averages, subject, methods, findings)
     if asked.audit is not None:
-        yield _with_track(partial(audit, subject, asked.audit, findings, methods))
+        yield partial(audit, subject, asked.audit, findings, methods)
     if asked.sanity:
+        eps = radius(subject, asked.eps, "linf")
         checks = partial(check_maps, subject, methods, findings, eps=eps)
-        yield _with_track(partial(checks, others=company.others, shuffled=company.shuffled))
+        yield partial(checks, others=company.others, shuffled=company.shuffled)
+
+
+def _of_networks(subject: Subject, asked: Questions, company: Company) -> Iterator[Untracked]:
+    """What is asked of the networks themselves."""
     judge = company.others[0] if company.others else None
-    for finding in asked.counterfactual:
-        yield _with_track(partial(make_counterfactuals, subject, finding, other=judge))
+    for shown in asked.counterfactual:
+        yield partial(make_counterfactuals, subject, shown, other=judge)
     if asked.landscape:
-        yield _with_track(partial(write_landscape, subject, eps=asked.eps))
-        yield _with_track(partial(write_lipschitz, subject, eps=asked.eps))
+        norm: Norm | None = None if asked.eps is None else "linf"
+        wanted: Sequence[str | None] = asked.wanted.findings or [None]
+        for finding in wanted:
+            yield partial(write_landscape, subject, finding, eps=asked.eps)
+            yield partial(write_lipschitz, subject, finding, eps=asked.eps, norm=norm)
     for other in company.compared:
         own = other.run.path.resolve() == subject.run.path.resolve()
-        yield _with_track(partial(write_cka, subject, None if own else other))
+        yield partial(write_cka, subject, None if own else other)
     if asked.dial:
-        yield _with_track(partial(write_dial, subject, eps=asked.eps))
+        yield partial(write_dial, subject)
 
 
-def _with_track(task: Callable[..., list[str]]) -> Task:
-    """A task whose progress is its only argument."""
-    return lambda track: task(track=track)
+def _with_track(task: Untracked, track: Track) -> list[str]:
+    return task(track=track)

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medrobust.errors import MedrobustError
 from medrobust.files import file_name
 from medrobust.report import pictures, text
+from medrobust.report.arrays import arrays_of
+from medrobust.report.csv_rows import read_rows
 from medrobust.report.figures import Style
 from medrobust.report.material import Material
 from medrobust.report.read import Run
@@ -22,6 +22,8 @@ VALUES = [
     *("p", "level", "radius", "probability_before", "probability_after", "threshold", "valid"),
     *("valid_on_other", "l2", "linf", "changed", "top", "robust", "other_robust"),
 ]
+PARTS = ("start", "end", "path", "scores")
+"""Arrays with a row for each image."""
 DIRECTIONS = {"towards": "made to appear", "away": "made to vanish"}
 MOST_FINDINGS = 4
 """Of which cases are shown; each has one in which it appears and one in which it vanishes."""
@@ -120,29 +122,12 @@ def _read_all(material: Material) -> list[_Made]:
     where = material.numbers.evaluation
     made = []
     for arm, run in material.models():
-        rows = _read(run.path / "explain" / "counterfactuals.csv")
+        rows = read_rows(run.path / "explain" / "counterfactuals.csv", WORDS, VALUES)
         same = (rows["store"] == where.store) & (rows["split"] == where.split)
         rows = rows[same & (rows["branch"] == arm.branch)]
         if len(rows):
             made.append(_Made(arm, run, material.looks[arm], rows))
     return made
-
-
-def _read(file: Path) -> pd.DataFrame:
-    columns = [*WORDS, *VALUES]
-    if not file.is_file():
-        return pd.DataFrame(columns=columns)
-    kinds = dict.fromkeys(WORDS, "str")
-    try:
-        table = pd.read_csv(
-            file, dtype=kinds, keep_default_na=False, na_values={name: [""] for name in VALUES}
-        )
-        return table[columns].astype(dict.fromkeys(VALUES, "float64"))
-    except (ValueError, KeyError) as error:
-        raise MedrobustError(
-            f"{file}: expected a table of counterfactuals, found another "
-            f"({str(error).splitlines()[0]}); run `explain` again"
-        ) from error
 
 
 def _cases(shown: Sequence[_Made], finding: str) -> Iterator[tuple[Case, bool]]:
@@ -176,19 +161,12 @@ def _arrays(one: _Made, finding: str) -> dict[str, Arrays]:
     file = folder / one.arm.branch / f"{file_name(finding)}.npz"
     if not file.is_file():
         return {}
-    try:
-        with np.load(file, allow_pickle=False) as found:
-            parts = {name: found[name] for name in ("start", "end", "path", "scores")}
-            steps, ids = found["steps"], [str(name) for name in found["image_id"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise MedrobustError(
-            f"{file}: expected arrays of counterfactuals, found others "
-            f"({str(error).splitlines()[0]}); run `explain` again"
-        ) from error
-    return {
-        name: {"steps": steps} | {part: values[place] for part, values in parts.items()}
-        for place, name in enumerate(ids)
-    }
+    images: dict[str, Arrays] = {}
+    with arrays_of(file, "counterfactuals") as found:
+        rows = zip(*(found[name] for name in PARTS), strict=True)
+        for name, row in zip(found["image_id"], rows, strict=True):
+            images[str(name)] = {"steps": found["steps"], **dict(zip(PARTS, row, strict=True))}
+    return images
 
 
 def _panel(one: _Made, row: "pd.Series[float]", found: Arrays) -> Panel:

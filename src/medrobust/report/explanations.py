@@ -1,241 +1,227 @@
 """Do the saliency maps point at the findings, and better than maps that know nothing?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
+from medrobust.explain.summary import ALPHA, BASELINES, against_baselines, summarise
 from medrobust.report import text
 from medrobust.report.figures import Style
-from medrobust.report.numbers import Numbers
+from medrobust.report.map_comparisons import between_sentences, between_table, compare_models
 from medrobust.report.read import Run
+from medrobust.report.score_names import ScoreName
+from medrobust.report.scored import ALL, SPOKEN, Scored, is_baseline, score_names
 from medrobust.report.tables import Cell, Group, Row, Table, estimate
-from medrobust.report.terms import Arm, Estimate, Evaluation
-from medrobust.statistics import bootstrap_interval, weighted_mean
+from medrobust.report.terms import Arm, Estimate, records
 
-BASELINES = {
-    "centre": "centre prior",
-    "untrained": "untrained network",
+NAMES = {
     "area": "area alone",
+    "centre": "centre prior",
     "edge": "edge detector",
     "random": "random map",
+    "untrained": "untrained network",
 }
-SCORES = {
-    "hit_rate": "Hit rate: how often the map's strongest pixel lies inside the finding",
-    "mass_accuracy": "Mass accuracy: the share of the map's strength that lies inside the finding",
-    "rank_accuracy": "Rank accuracy: of as many strongest pixels as the finding has, the share "
-    "inside",
-    "auprc": "Average precision of the map's strength for pixels of the finding",
-    "iou": "Overlap (IoU) of the finding and the strongest pixels, as many as was best on "
-    "validation images",
-}
-SHORT = {"hit_rate": "hit rate", "mass_accuracy": "mass accuracy"}
-"""Those of which the verdict speaks."""
-DIGITS = {"hit_rate": 2}
-ALL = "all findings"
-REDRAWS = 2000
+Key = tuple[str, str, str]
+"""Finding, score, method."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A method's score on the images of one finding, next to the strongest baseline's."""
+class Explanations:
+    """What the section shows."""
 
-    map: Estimate
-    baselines: Mapping[str, Estimate]
-    best: str
-    """The baseline with the highest mean; empty without any."""
-    difference: Estimate | None
-    """Map minus that baseline, image by image."""
+    sentences: Sequence[str]
+    """How each model's maps do against the baselines."""
+    tables: Sequence[Table]
+    model_sentences: Sequence[str]
+    """How the models' maps do against each other."""
+    model_table: Table | None
+    finding_tables: Sequence[Table]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The scores of an evaluation's maps; `patients` (image -> patient) are redrawn together."""
+class Judged:
+    """One model's maps: means of every method and baseline, and what each method is held against.
 
-    numbers: Numbers
-    patients: Mapping[str, str]
+    Of each finding, and of all findings together.
+    """
 
-    @cached_property
-    def tables(self) -> dict[tuple[Run, str], pd.DataFrame]:
-        """Per run and score: a row per (finding, image), a column per (method, branch)."""
-        return {
-            (run, score): _wide(run.scores, self.numbers.evaluation, score)
-            for run in self.numbers.runs
-            for score in _scores(self.numbers)
-        }
+    arm: Arm
+    run: Run
+    means: Mapping[Key, Any]
+    """Rows of `summarise`."""
+    against: Mapping[Key, Sequence[Any]]
+    """Rows of `against_baselines`, one for each baseline."""
 
-
-def _scores(numbers: Numbers) -> dict[str, str]:
-    """What was scored and its title, known scores first."""
-    names = dict.fromkeys(name for run in numbers.runs for name in run.scores["score"])
-    others = {name: _title(name) for name in names if name not in SCORES}
-    return {name: title for name, title in SCORES.items() if name in names} | others
+    def baseline(self, key: Key, name: str) -> Any | None:
+        """The mean of a baseline that a method is held against; None without it."""
+        finding, score, method = key
+        own = self.means.get((finding, score, f"{name}:{method}"))
+        return own or self.means.get((finding, score, name))
 
 
-def _title(score: str) -> str:
-    name, _, where = score.partition(":")
-    return f"Share of the map's strength inside {where.replace('+', ', ')}" if where else name
+def explanation_section(scored: Scored, looks: Mapping[Arm, Style]) -> Explanations | None:
+    """What the scores of maps say; None where no run has any.
+
+    Raises `MedrobustError` for scores that are there twice.
+    """
+    judged = judge(scored)
+    if not judged:
+        return None
+    between = compare_models(scored)
+    findings = list(dict.fromkeys(key[0] for one in judged for key in one.means if key[0] != ALL))
+    by_finding = between_table(between, findings)
+    return Explanations(
+        verdicts(judged),
+        score_tables(judged, looks, [ALL]),
+        between_sentences(between),
+        between_table(between, [ALL]),
+        [*score_tables(judged, looks, findings), *([by_finding] if by_finding else [])],
+    )
 
 
-def explanation_tables(scored: Scored, looks: dict[Arm, Style], per_finding: bool) -> list[Table]:
-    """One table per score, its rows by saliency method; empty where no run has been explained."""
-    findings = _findings(scored.numbers) if per_finding else [ALL]
-    return [
-        _table(scored, looks, score, findings)
-        for score in _scores(scored.numbers)
-        if any(len(scored.tables[run, score]) for run in scored.numbers.runs)
-    ]
+def judge(scored: Scored) -> list[Judged]:
+    """Every model with each of its seeds."""
+    found = []
+    for arm, run in scored.models():
+        table = scored.of(run, arm)
+        means = {_key(row): row for row in records(scored.judged(summarise, table))}
+        against: dict[Key, list[Any]] = {}
+        for row in records(scored.judged(against_baselines, table)):
+            against.setdefault(_key(row), []).append(row)
+        found.append(Judged(arm, run, means, against))
+    return found
 
 
-def verdicts(scored: Scored) -> list[str]:
+def score_tables(
+    judged: Sequence[Judged], looks: Mapping[Arm, Style], findings: Sequence[str]
+) -> list[Table]:
+    """One table per score, its groups by saliency method and finding."""
+    return [_table(judged, looks, score, findings) for score in _scores(judged)]
+
+
+def verdicts(judged: Sequence[Judged]) -> list[str]:
     """One sentence per model over all findings, for the first method and seed."""
-    sentences = []
-    for method in methods(scored.numbers)[:1]:
-        for arm in scored.numbers.arms:
-            run = scored.numbers.runs_of(arm)[0]
-            there = [score for score in SHORT if (run, score) in scored.tables]
-            found = {score: _compare(scored, run, arm, score, method) for score in there}
-            claims = [_claim(score, one) for score, one in found.items() if one and one.difference]
-            if claims:
-                sentences.append(f"The maps of {arm.phrase}: {'; '.join(claims)}.")
-    return sentences
+    first = {one.arm: one for one in reversed(judged)}
+    shown = [one for one in judged if first[one.arm] is one]
+    method = methods(judged)[0]
+    claims = {one.arm: list(_claims(one, method)) for one in shown}
+    return [f"The maps of {arm.phrase}: {'; '.join(told)}." for arm, told in claims.items() if told]
 
 
-def methods(numbers: Numbers) -> list[str]:
+def methods(judged: Sequence[Judged]) -> list[str]:
     """The saliency methods that were scored, without the baselines."""
-    names = dict.fromkeys(name for run in numbers.runs for name in run.scores["method"])
-    return [name for name in names if name.partition(":")[0] not in BASELINES]
+    names = dict.fromkeys(method for one in judged for _, _, method in one.means)
+    return [name for name in names if not is_baseline(name)]
 
 
-def mean_with_interval(values: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
-    """Mean of (n,) with its 95 % interval; all images of a cluster (patient) are drawn together."""
-    low, high, _ = bootstrap_interval(weighted_mean(values), clusters, REDRAWS)
-    return Estimate(float(values.mean()), low, high, n=len(values))
+def _key(row: Any) -> Key:
+    return row.finding, row.score, row.method
 
 
-def _table(scored: Scored, looks: dict[Arm, Style], score: str, findings: list[str]) -> Table:
-    runs = scored.numbers.runs
-    there = {name.partition(":")[0] for run in runs for name in run.scores["method"]}
+def _scores(judged: Sequence[Judged]) -> list[ScoreName]:
+    return score_names(score for one in judged for _, score, _ in one.means)
+
+
+def _table(
+    judged: Sequence[Judged], looks: Mapping[Arm, Style], score: ScoreName, findings: Sequence[str]
+) -> Table:
+    there = {
+        method.partition(":")[0] for one in judged for _, name, method in one.means
+        if name == score.whole
+    }
     used = [name for name in BASELINES if name in there]
     groups = [
         Group(method if finding == ALL else f"{method}, {finding}", rows)
-        for method in methods(scored.numbers)
+        for method in methods(judged)
         for finding in findings
-        if (rows := _rows(scored, looks, score, method, finding, used))
+        if (rows := list(_rows(judged, looks, (finding, score.whole, method), used)))
     ]
-    columns = [
-        "Method, model and branch",
-        "Images",
-        "Map",
-        *(BASELINES[name].capitalize() for name in used),
-        "Map − best baseline",
-    ]
-    over = "; all findings together" if findings == [ALL] else ""
-    title = _scores(scored.numbers)[score]
-    return Table(f"{title}. 95 % bootstrap intervals{over}.", columns, groups)
+    heads = [NAMES[name].capitalize() for name in used]
+    over = "; all findings together" if ALL in findings else ""
+    return Table(
+        f"{score.title}. 95 % bootstrap intervals{over}.",
+        ["Method, model and branch", "Images", "Map", *heads, "Better than every baseline"],
+        groups,
+        words=(2 + len(used),),
+    )
 
 
 def _rows(
-    scored: Scored,
-    looks: dict[Arm, Style],
-    score: str,
-    method: str,
-    finding: str,
-    used: list[str],
-) -> list[Row]:
-    return [
-        Row(arm.label, _cells(found, used, DIGITS.get(score, 3)), f"seed {run.seed}", looks[arm])
-        for arm in scored.numbers.arms
-        for run in scored.numbers.runs_of(arm)
-        if (found := _compare(scored, run, arm, score, method, finding))
+    judged: Sequence[Judged], looks: Mapping[Arm, Style], key: Key, used: Sequence[str]
+) -> Iterator[Row]:
+    digits = ScoreName(key[1]).digits
+    for one in judged:
+        mean = one.means.get(key)
+        if mean is None:
+            continue
+        baselines = [one.baseline(key, name) for name in used]
+        cells = [
+            Cell(text.count(mean.n), _left_out(mean)),
+            *(estimate(_estimate(row), digits) for row in (mean, *baselines)),
+            _verdict(one.against.get(key, [])),
+        ]
+        yield Row(one.arm.label, cells, f"seed {one.run.seed}", looks[one.arm])
+
+
+def _left_out(mean: Any) -> str:
+    return f"{mean.n_not_scorable:,} not scorable" if mean.n_not_scorable else ""
+
+
+def _estimate(row: Any | None) -> Estimate | None:
+    return None if row is None else Estimate(row.value, row.low, row.high, n=row.n)
+
+
+def _verdict(against: Sequence[Any]) -> Cell:
+    """`beats all` above the largest p, or the baselines that are not beaten."""
+    if not against:
+        return Cell(text.DASH)
+    if all(row.wins for row in against):
+        largest = text.p_value(max(row.p_holm for row in against))
+        return Cell("beats all", f"p {largest if '<' in largest else '= ' + largest}")
+    names = [NAMES[_name(row)] for row in against if not _beats(row)]
+    return Cell("no", f"not {text.enumeration(names)}")
+
+
+def _claims(one: Judged, method: str) -> Iterator[str]:
+    """`hit rate 0.75 beats every baseline`, for each score that sentences speak of."""
+    for score in _scores([one]):
+        key = (ALL, score.whole, method)
+        against = one.against.get(key)
+        if against and score.measure in SPOKEN and one.means[key].n:
+            value = text.number(one.means[key].value, score.digits)
+            yield f"{score.short} {value} {_claim(one, key, against)}"
+
+
+def _claim(one: Judged, key: Key, against: Sequence[Any]) -> str:
+    if all(row.wins for row in against):
+        return "beats every baseline"
+    worse = [row for row in against if _is_worse(row)]
+    level = [row for row in against if not _beats(row) and row not in worse]
+    parts = [
+        f"{words} {text.enumeration([_quoted(one, key, row) for row in rows])}"
+        for words, rows in (("cannot be told from", level), ("is worse than", worse))
+        if rows
     ]
+    return " and ".join(parts)
 
 
-def _cells(found: Comparison, used: list[str], digits: int) -> list[Cell]:
-    gap = found.difference
-    last = Cell(text.DASH)
-    if gap is not None:
-        limits = text.signed_interval(gap.low, gap.high, digits)
-        last = Cell(text.signed(gap.value, digits), limits)
-    return [
-        Cell(text.count(found.map.n)),
-        estimate(found.map, digits),
-        *(estimate(found.baselines.get(name), digits) for name in used),
-        last,
-    ]
+def _quoted(one: Judged, key: Key, row: Any) -> str:
+    mean = one.means[key[0], key[1], row.baseline]
+    return f"{NAMES[_name(row)]} ({text.number(mean.value, ScoreName(key[1]).digits)})"
 
 
-def _compare(
-    scored: Scored, run: Run, arm: Arm, score: str, method: str, finding: str = ALL
-) -> Comparison | None:
-    table = scored.tables[run, score]
-    if finding != ALL:
-        table = table[table.index.get_level_values("finding") == finding]
-    own = _values(table, method, arm.branch)
-    if own.empty:
-        return None
-    references = {name: _baseline(table, name, method, arm.branch) for name in BASELINES}
-    references = {name: values for name, values in references.items() if not values.empty}
-    best = max(references, key=lambda name: references[name].mean(), default="")
-    return Comparison(
-        _mean(own, scored.patients),
-        {name: _mean(values, scored.patients) for name, values in references.items()},
-        best,
-        _mean((own - references[best]).dropna(), scored.patients) if best else None,
-    )
+def _name(row: Any) -> str:
+    """Of a baseline, without the method whose network it is."""
+    return str(row.baseline).partition(":")[0]
 
 
-def _wide(scores: pd.DataFrame, evaluation: Evaluation, score: str) -> pd.DataFrame:
-    here = (scores["store"] == evaluation.store) & (scores["split"] == evaluation.split)
-    return scores[here & (scores["score"] == score)].pivot_table(
-        index=["finding", "image_id"],
-        columns=["method", "branch"],
-        values="value",
-        aggfunc="first",
-        sort=False,
-    )
+def _beats(row: Any) -> bool:
+    return bool(row.difference > 0 and row.p_holm <= ALPHA)
 
 
-def _values(table: pd.DataFrame, method: str, branch: str) -> "pd.Series[float]":
-    """One method's scores; a baseline without a branch of its own serves every branch."""
-    for name in ((method, branch), (method, "")):
-        if name in table:
-            return table[name].dropna()
-    return pd.Series(dtype=float)
-
-
-def _baseline(table: pd.DataFrame, name: str, method: str, branch: str) -> "pd.Series[float]":
-    """A baseline's scores; that of fresh weights is of the same method."""
-    own = _values(table, f"{name}:{method}", branch)
-    return _values(table, name, branch) if own.empty else own
-
-
-def _mean(values: "pd.Series[float]", patients: Mapping[str, str]) -> Estimate:
-    if values.empty:
-        return Estimate(np.nan)
-    images = values.index.get_level_values("image_id")
-    scores = np.asarray(values, dtype=np.float64)
-    return mean_with_interval(scores, [patients.get(image, image) for image in images])
-
-
-def _findings(numbers: Numbers) -> list[str]:
-    return list(dict.fromkeys(name for run in numbers.runs for name in run.scores["finding"]))
-
-
-def _claim(score: str, found: Comparison) -> str:
-    gap, digits = found.difference or Estimate(np.nan), DIGITS.get(score, 3)
-    if gap.low > 0:
-        claim = "beats every baseline"
-    elif gap.high < 0:
-        claim = "is worse than a baseline that knows nothing of the finding"
-    else:
-        claim = "cannot be told from the strongest baseline"
-    return (
-        f"{SHORT[score]} {text.number(found.map.value, digits)} {claim} "
-        f"({BASELINES[found.best]} {text.number(found.baselines[found.best].value, digits)}, "
-        f"difference {text.signed(gap.value, digits)}, "
-        f"{text.signed_interval(gap.low, gap.high, digits)})"
-    )
+def _is_worse(row: Any) -> bool:
+    """A hit rate of almost 0 differs from a small area by too little to say so."""
+    rare = _name(row) == "area" and ScoreName(row.score).measure == "hit_rate"
+    return bool(row.difference < 0 and row.p_holm <= ALPHA and not rare)

@@ -1,25 +1,24 @@
 """How steep networks are around images, from `explain/landscape/*` and `explain/geometry.csv`."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from medrobust.errors import MedrobustError
 from medrobust.report import heatmaps, text
+from medrobust.report.arrays import arrays_of
 from medrobust.report.csv_rows import read_rows
 from medrobust.report.curves import Figure, as_figure
-from medrobust.report.explanations import mean_with_interval
 from medrobust.report.heatmaps import Panel
 from medrobust.report.material import Material
 from medrobust.report.read import Run
 from medrobust.report.tables import Cell, Group, Row, Table, estimate
 from medrobust.report.terms import Arm, Estimate
+from medrobust.statistics import bootstrap_interval, weighted_mean
 
 Measures = Mapping[str, tuple[str, int]]
 """Measure -> heading and digits."""
@@ -27,8 +26,7 @@ Question = tuple[str, str, float]
 """Finding, norm, ε."""
 
 ALL = "all findings"
-UNREADABLE = (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
-"""What a damaged array file brings its reader to raise."""
+REDRAWS = 2000
 LOSS: Measures = {
     "loss": ("Loss", 3),
     "rise_along_gradient": ("Rise along the gradient", 3),
@@ -134,9 +132,16 @@ class Steepness:
         clusters = [self._patients.get(image, image) for image in rows["image_id"]]
         return mean_with_interval(rows["value"].to_numpy(float), clusters)
 
-    @property
+    @cached_property
     def _patients(self) -> Mapping[str, str]:
+        """Image id -> patient; put together once, for every mean."""
         return self.material.predicted.patients()
+
+
+def mean_with_interval(values: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
+    """Mean of (n,) with its 95 % interval; all images of a cluster (patient) are drawn together."""
+    low, high, _ = bootstrap_interval(weighted_mean(values), clusters, REDRAWS)
+    return Estimate(float(values.mean()), low, high, n=len(values))
 
 
 def surface_figures(material: Material) -> list[Figure]:
@@ -160,19 +165,15 @@ def read_surface(file: Path, branch: str) -> Surface | None:
 
     Raises `MedrobustError` for a file that is no such surface.
     """
-    try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-            if f"loss:{branch}" not in arrays:
-                return None
+    found = None
+    with arrays_of(file, "loss surfaces") as arrays:
+        if f"loss:{branch}" in arrays:
             losses = arrays[f"loss:{branch}"].astype(float)
             axis, eps = arrays["along"].astype(float), float(arrays["eps"])
             if losses.shape[1:] != (axis.size, axis.size):
                 raise ValueError(losses.shape)
-    except UNREADABLE as error:
-        raise MedrobustError(
-            f"{file}: expected loss surfaces, found another file; run `explain` again"
-        ) from error
-    return Surface(axis, losses.mean(0), len(losses), eps)
+            found = Surface(axis, losses.mean(0), len(losses), eps)
+    return found
 
 
 def _figure(name: str, found: Sequence[tuple[Arm, Surface]]) -> Figure:

@@ -1,13 +1,14 @@
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from medrobust.explain.sanity.similarity import rank_similarity
 from medrobust.explain.sanity.stability import noisy, under_noise
 
 KEYS = torch.arange(6)
 
 
-def grey(network: nn.Module, images: Tensor, finding: int) -> Tensor:
+def grey(images: Tensor) -> Tensor:
     return images[:, 0]
 
 
@@ -24,7 +25,7 @@ def test_noise_has_its_deviation_and_stays_in_the_box() -> None:
 def test_the_more_noise_the_less_alike() -> None:
     images = torch.rand(6, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     found = [
-        under_noise(nn.Identity(), grey, images, 0, KEYS, deviation=deviation)
+        under_noise(grey(images), grey, images, KEYS, deviation=deviation)
         for deviation in (0.0, 0.01, 0.3)
     ]
     np.testing.assert_allclose(found[0], 1)
@@ -33,8 +34,22 @@ def test_the_more_noise_the_less_alike() -> None:
 
 
 def test_a_map_that_sees_no_image_is_stable() -> None:
-    def same(network: nn.Module, images: Tensor, finding: int) -> Tensor:
+    def same(images: Tensor) -> Tensor:
         return torch.arange(4.0).reshape(1, 2, 2).expand(len(images), 2, 2)
 
     images = torch.rand(6, 1, 2, 2)
-    np.testing.assert_allclose(under_noise(nn.Identity(), same, images, 0, KEYS, draws=2), 1)
+    np.testing.assert_allclose(under_noise(same(images), same, images, KEYS, draws=2), 1)
+
+
+def test_a_single_draw_by_hand() -> None:
+    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    shown: list[Tensor] = []
+
+    def method(changed: Tensor) -> Tensor:
+        shown.append(changed)
+        return changed[:, 0]
+
+    found = under_noise(images[:, 0], method, images, KEYS, deviation=0.1, draws=1)
+    np.testing.assert_allclose(found, rank_similarity(images[:, 0], shown[0][:, 0]))
+    assert len(shown) == 1
+    assert not torch.equal(shown[0], images)

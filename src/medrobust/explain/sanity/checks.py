@@ -1,5 +1,6 @@
 """The checks of one method on one scene, each a list of outcomes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from medrobust.explain.sanity import deletion
 from medrobust.explain.sanity.methods import Method
 from medrobust.explain.sanity.randomisation import cascade
-from medrobust.explain.sanity.repeatability import across_images, across_networks
+from medrobust.explain.sanity.repeatability import across_images
 from medrobust.explain.sanity.scene import KINDS, Scene
 from medrobust.explain.sanity.similarity import (
     SIMILARITIES,
@@ -19,6 +20,7 @@ from medrobust.explain.sanity.similarity import (
 )
 from medrobust.explain.sanity.stability import NOISE, under_noise
 from medrobust.explain.sanity.table import WHOLE, Outcome
+from medrobust.explain.sanity.verdicts import NO_MAPS, joined
 
 PRODUCT = "gradient-x-input"
 """The method that is attacked itself; all others but the gradient are shown its images."""
@@ -40,17 +42,25 @@ class Trial:
     @cached_property
     def maps(self) -> Tensor:
         """Of the scene's network, (N, ...)."""
-        return self.of(self.scene.network)
+        return self.of_images(self.scene.images)
 
     @cached_property
-    def fresh(self) -> Tensor:
-        """Of the untrained network, (N, ...)."""
-        return self.of(self.scene.fresh)
+    def references(self) -> Mapping[str, Floats]:
+        """What two trainings' agreement must surpass, (N,): it needs no training in common."""
+        fresh = self.by(self.scene.fresh, self.scene.column)
+        return {
+            "other images": across_images(self.maps, self.scene.patients),
+            "untrained network": rank_similarity(self.maps, fresh),
+        }
 
-    def of(self, network: nn.Module, images: Tensor | None = None) -> Tensor:
-        """Maps by another network, or of other images, (N, ...)."""
-        shown = self.scene.images if images is None else images
-        return self.scene.batched(self.method)(network, shown, self.scene.column)
+    def by(self, network: nn.Module, column: int) -> Tensor:
+        """Maps of the scene's images by another network, (N, ...)."""
+        return self.scene.batched(self.method)(network, self.scene.images, column)
+
+    def of_images(self, images: Tensor) -> Tensor:
+        """Maps of other images by the scene's network, (N, ...)."""
+        scene = self.scene
+        return scene.batched(self.method)(scene.network, images, scene.column)
 
 
 def check_randomisation(trial: Trial) -> list[Outcome]:
@@ -65,34 +75,34 @@ def check_randomisation(trial: Trial) -> list[Outcome]:
     return found + [judge.measured(name, f"{WHOLE}, {w}", v) for w, v in by_name.items()]
 
 
-def check_labels(trial: Trial, shuffled: nn.Module, column: int, against: str) -> list[Outcome]:
+def check_labels(
+    trial: Trial, shuffled: nn.Module, column: int, against: str, detail: str
+) -> list[Outcome]:
     """Similarity with the maps of a network that was trained on shuffled labels."""
-    theirs = trial.scene.batched(trial.method)(shuffled, trial.scene.images, column)
-    return [trial.scene.judge.unlike("labels", against, rank_similarity(trial.maps, theirs))]
+    values = rank_similarity(trial.maps, trial.by(shuffled, column))
+    return [trial.scene.judge.unlike("labels", against, values, detail)]
 
 
 def check_agreement(
-    trial: Trial, check: str, other: nn.Module, column: int, against: str
-) -> list[Outcome]:
-    """Similarity of two trainings' maps, next to what needs no training in common."""
-    judge = trial.scene.judge
-    theirs = trial.scene.batched(trial.method)(other, trial.scene.images, column)
-    between = across_networks([trial.maps, theirs])
-    images = across_images(trial.maps, trial.scene.patients)
-    fresh = rank_similarity(trial.maps, trial.fresh)
+    trial: Trial, check: str, other: nn.Module, column: int, against: str, detail: str
+) -> Outcome:
+    """Similarity of two trainings' maps, held against the trial's references."""
+    values = rank_similarity(trial.maps, trial.by(other, column))
     rule = "passes where it is surely above that of other images and of the untrained network"
-    return [
-        judge.above(check, against, between, [images, fresh], rule),
-        judge.measured(check, f"{against}: other images", images),
-        judge.measured(check, f"{against}: untrained network", fresh),
-    ]
+    told = joined(rule, detail)
+    return trial.scene.judge.above(check, against, values, trial.references, told)
+
+
+def check_references(trial: Trial, check: str) -> list[Outcome]:
+    """The references themselves."""
+    judge = trial.scene.judge
+    return [judge.measured(check, name, values) for name, values in trial.references.items()]
 
 
 def check_noise(trial: Trial) -> list[Outcome]:
     """Similarity under noise that no reader would see."""
     scene = trial.scene
-    method = scene.batched(trial.method)
-    values = under_noise(scene.network, method, scene.images, scene.column, scene.keys)
+    values = under_noise(trial.maps, trial.of_images, scene.images, scene.keys)
     return [scene.judge.alike("noise", f"noise of standard deviation {NOISE:g}", values)]
 
 
@@ -100,16 +110,18 @@ def check_attack(trial: Trial) -> list[Outcome]:
     """Similarity at the points an attack has found, and how often the prediction could stay."""
     scene, judge = trial.scene, trial.scene.judge
     points = scene.attacked(times_input=trial.name == PRODUCT)
-    eps = f"eps = {scene.ball.radius:.4g}"
+    kept = points.found.cpu().numpy()
+    values = rank_similarity(trial.maps, trial.of_images(points.images))
+    values[~kept] = np.nan  # the image itself, which would be alike
+    by_chance = rank_similarity(trial.maps, trial.of_images(scene.randomly_changed))
+    eps = f"l∞ radius eps = {scene.ball.radius:.4g}"
     own = trial.name in ("gradient", PRODUCT)
     how = eps if own else f"{eps}; the attack was made on the gradient"
-    values = rank_similarity(trial.maps, trial.of(scene.network, points.images))
-    by_chance = rank_similarity(trial.maps, trial.of(scene.network, scene.randomly_changed))
-    kept = points.found.double().cpu().numpy()
+    absent = f"no change was found that keeps the prediction, or {NO_MAPS}"
     return [
-        judge.alike("attack", "worst change found", values, how),
+        judge.alike("attack", "worst change found", values, how, absent),
         judge.measured("attack", "random change", by_chance, eps),
-        judge.measured("attack", "prediction kept", kept, "share of the images"),
+        judge.measured("attack", "prediction kept", kept.astype(float), "share of the images"),
     ]
 
 
@@ -129,7 +141,7 @@ def _curve(trial: Trial, kind: deletion.Kind, areas: Floats, random: Floats) -> 
     gain = random - areas if kind == "deletion" else areas - random
     fall = trial.scene.fall.mean()
     rule = "passes where the interval lies above 0"
-    gained = judge.above(kind, "gain over random order", gain, [np.zeros_like(gain)], rule)
+    gained = judge.above(kind, "gain over random order", gain, {"none": np.zeros_like(gain)}, rule)
     if not fall >= FALL:
         reason = (
             f"blurring the whole image changes the mean probability by {-fall:+.2f}, "

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from medrobust.attacks.ball import Ball
 from medrobust.attacks.gradient import frozen
-from medrobust.errors import MedrobustError
+from medrobust.explain.landscape import check_radius
 
 BETA = 10.0
 TOLERANCE = 0.2
@@ -95,15 +95,6 @@ def attack_maps(
     with frozen(network):
         attack = _Attack(network, images.detach(), finding, ball, times_input, beta, tolerance)
         return attack.run(keys, steps)
-
-
-def check_radius(radius: float) -> None:
-    """Raise `MedrobustError` for a radius of 0."""
-    if not radius > 0:
-        raise MedrobustError(
-            f"attack on maps: expected eps above 0, found {radius:g}; inside a ball of radius 0 "
-            "no map can change"
-        )
 
 
 class _Attack:

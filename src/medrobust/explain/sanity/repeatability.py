@@ -12,34 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from medrobust.explain.sanity.similarity import Floats, Similarity, rank_similarity
+from medrobust.explain.sanity.similarity import Floats, rank_similarity
 
 
-def across_networks(maps: Sequence[Tensor], similarity: Similarity = rank_similarity) -> Floats:
-    """Mean similarity (N,) over all pairs of networks, image by image.
-
-    Args:
-        maps: of each network (at least two), (N, ...), of the same images.
-        similarity: which one.
-    """
-    pairs = [
-        similarity(first, second)
-        for place, first in enumerate(maps)
-        for second in maps[place + 1 :]
-    ]
-    found: Floats = np.mean(pairs, axis=0)
-    return found
-
-
-def across_images(
-    maps: Tensor, patients: Sequence[str], similarity: Similarity = rank_similarity
-) -> Floats:
+def across_images(maps: Tensor, patients: Sequence[str]) -> Floats:
     """Similarity (N,) of each image's map with that of the next image of another patient.
 
     NaN where there is no other patient. Maps (N, ...) are one network's.
     """
     partners = [_next_patient(patients, place) for place in range(len(patients))]
-    found = similarity(maps, maps[partners])
+    found = rank_similarity(maps, maps[partners])
     alone = [patients[i] == patients[j] for i, j in enumerate(partners)]
     found[alone] = np.nan
     return found

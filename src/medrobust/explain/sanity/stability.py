@@ -1,10 +1,11 @@
 """Does a map survive noise that no reader would see?"""
 
-import numpy as np
-from torch import Tensor, nn
+from collections.abc import Callable
 
-from medrobust.explain.sanity.methods import Method
-from medrobust.explain.sanity.similarity import Floats, Similarity, rank_similarity
+import numpy as np
+from torch import Tensor
+
+from medrobust.explain.sanity.similarity import Floats, rank_similarity
 from medrobust.randomness import image_keys, key, normal
 
 NOISE = 0.01
@@ -19,32 +20,27 @@ def noisy(images: Tensor, keys: Tensor, deviation: float = NOISE) -> Tensor:
 
 
 def under_noise(
-    network: nn.Module,
-    method: Method,
+    maps: Tensor,
+    method: Callable[[Tensor], Tensor],
     images: Tensor,
-    finding: int,
     keys: Tensor,
     *,
     deviation: float = NOISE,
     draws: int = DRAWS,
-    similarity: Similarity = rank_similarity,
 ) -> Floats:
-    """Mean similarity (N,) of the map of the image and those of the image with noise.
+    """Mean rank similarity (N,) of the map of the image and those of the image with noise.
 
     Args:
-        network: images -> logits (N, K).
-        method: what makes the maps.
+        maps: of the images, (N, ...).
+        method: images -> maps.
         images: (N, C, ...) in [0, 1].
-        finding: the logit's column.
         keys: (N,) decide the noise.
         deviation: the noise's standard deviation, in units of the image.
         draws: how many noisy versions of each image.
-        similarity: which one.
     """
-    maps = method(network, images, finding)
     found = []
     for draw in range(draws):
         changed = noisy(images, image_keys(key("noise", draw), keys), deviation)
-        found.append(similarity(maps, method(network, changed, finding)))
+        found.append(rank_similarity(maps, method(changed)))
     mean: Floats = np.mean(found, axis=0)
     return mean

@@ -1,7 +1,6 @@
 """The sanity stage: every check of every method on a run's branches, written to `sanity.csv`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,21 +8,20 @@ from torch import nn
 
 from medrobust.attacks.ball import Ball
 from medrobust.data.cases import first_cases
+from medrobust.explain.landscape import check_radius
 from medrobust.explain.sanity.checks import (
     Trial,
-    check_agreement,
     check_attack,
     check_curves,
-    check_labels,
     check_noise,
     check_randomisation,
 )
-from medrobust.explain.sanity.map_attack import check_radius
 from medrobust.explain.sanity.methods import Method
+from medrobust.explain.sanity.peers import Peers
 from medrobust.explain.sanity.reference import edge
 from medrobust.explain.sanity.scene import Scene
 from medrobust.explain.sanity.table import COLUMNS, Outcome, merge_sanity
-from medrobust.explain.sanity.verdicts import unchecked
+from medrobust.explain.sanity.verdicts import FEWEST, unchecked
 from medrobust.explain.subject import Rows, Subject
 from medrobust.randomness import image_keys, key, numbers_of
 from medrobust.sweeping import Track
@@ -34,8 +32,6 @@ CHECKS = (
     *("randomisation", "labels", "repeatability", "reproducibility"),
     *("noise", "attack", "deletion", "insertion"),
 )
-FEWEST = 2
-"""Patients below which there is no interval."""
 
 
 def check_maps(
@@ -52,29 +48,31 @@ def check_maps(
     """Write what the checks find to `sanity.csv` in the subject's folder; return warnings.
 
     Checked are maps of up to `images` positives of each finding, chosen by a hash of their ids.
-    What cannot be checked has a row that says why.
+    What cannot be checked has a row that says why; it replaces nothing that was measured before.
 
     Args:
         subject: the run, its branches and the images.
         methods: by name; an edge detector, `edge`, is checked with them and should fail.
         findings: to be explained, of the subject's.
         others: further trainings, for repeatability (same network) and reproducibility (another).
-        shuffled: a training on shuffled labels.
-        eps: radius of the l∞ ball in which maps are attacked.
+        shuffled: a training on shuffled labels, at its last checkpoint: the best one is chosen
+            by true labels, and may have learnt nothing.
+        eps: radius of the l∞ ball in which maps are attacked, whatever the norm of the training:
+            the largest change of a pixel, in units of the image's range [0, 1].
         images: how many, at most.
         track: makes a progress callback.
 
     Raises:
-        MedrobustError: eps not above 0, or an unknown finding.
+        MedrobustError: eps not above 0, an unknown finding, or a control on true labels.
     """
     check_radius(eps)
     ball = Ball("linf", eps)
     findings = subject.chosen(findings)
     methods = {**methods, REFERENCE: edge}
     done = track(
-        len(findings) * len(subject.networks) * len(methods), f"{subject.run.path}: sanity of maps"
+        len(findings) * len(subject.networks) * len(methods), subject.title("sanity of maps")
     )
-    rows, fresh, peers = [], subject.untrained(), _Peers(subject, others, shuffled)
+    rows, fresh, peers = [], subject.untrained(), Peers(subject, others, shuffled)
     for finding in findings:
         chosen = checked_rows(subject, finding, images)
         for branch, network in subject.networks.items():
@@ -85,7 +83,7 @@ def check_maps(
                 rows += [(*head, *outcome) for outcome in _outcomes(trial, peers, branch, finding)]
                 done(1)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    merge_sanity(subject.folder / "sanity.csv", table, CHECKS)
+    merge_sanity(subject.folder / "sanity.csv", table)
     return _warnings(subject, table)
 
 
@@ -97,56 +95,18 @@ def checked_rows(subject: Subject, finding: str, count: int) -> Rows:
     return np.array(chosen, dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class _Peers:
-    subject: Subject
-    others: Sequence[Subject]
-    shuffled: Subject | None
-
-    def label_check(self, trial: Trial, branch: str, finding: str) -> list[Outcome]:
-        if self.shuffled is None:
-            return [unchecked("labels", "", "no run that was trained on shuffled labels was given")]
-        name, problem = (
-            _title(self.shuffled),
-            _problem(self.subject, self.shuffled, branch, finding),
-        )
-        if problem:
-            return [unchecked("labels", name, problem)]
-        column = self.shuffled.column(finding)
-        return check_labels(trial, self.shuffled.networks[branch], column, name)
-
-    def agreement(self, trial: Trial, branch: str, finding: str) -> Iterator[Outcome]:
-        asked = {"repeatability": "of another seed", "reproducibility": "of another network"}
-        for check, what in asked.items():
-            chosen = [other for other in self.others if self._check_of(other) == check]
-            if not chosen:
-                yield unchecked(check, "", f"no run {what} was given")
-            for other in chosen:
-                name, problem = _title(other), _problem(self.subject, other, branch, finding)
-                if problem:
-                    yield unchecked(check, name, problem)
-                else:
-                    network, column = other.networks[branch], other.column(finding)
-                    yield from check_agreement(trial, check, network, column, name)
-
-    def _check_of(self, other: Subject) -> str:
-        ours, theirs = self.subject.run.config().network, other.run.config().network
-        return "repeatability" if ours == theirs else "reproducibility"
-
-
-def _outcomes(trial: Trial, peers: _Peers, branch: str, finding: str) -> list[Outcome]:
+def _outcomes(trial: Trial, peers: Peers, branch: str, finding: str) -> list[Outcome]:
     patients = len(set(trial.scene.patients))
     if patients < FEWEST:
         reason = f"expected positives of at least {FEWEST} patients in the split, found {patients}"
         return [unchecked(check, "", reason) for check in CHECKS]
-    own: tuple[Callable[[Trial], list[Outcome]], ...] = (
-        *(check_noise, check_attack, check_curves),
-    )
     return [
         *check_randomisation(trial),
         *peers.label_check(trial, branch, finding),
         *peers.agreement(trial, branch, finding),
-        *(outcome for check in own for outcome in check(trial)),
+        *check_noise(trial),
+        *check_attack(trial),
+        *check_curves(trial),
     ]
 
 
@@ -171,25 +131,6 @@ def _scene(
         batch_size=subject.batch_size,
         seed=subject.seed,
     )
-
-
-def _problem(subject: Subject, other: Subject, branch: str, finding: str) -> str:
-    """Why a subject's maps of a finding can't be held against another's; empty if they can."""
-    if other.run == subject.run:
-        return "it is the same run"
-    if other.store.checksum != subject.store.checksum:
-        return "it was opened on other images"
-    if branch not in other.networks:
-        return f"it has no branch {branch}"
-    if finding not in other.store.findings:
-        return f"it does not know {finding}"
-    ours, theirs = subject.run.config().regime, other.run.config().regime
-    return "" if ours == theirs else f"it was trained by another regime ({theirs})"
-
-
-def _title(subject: Subject) -> str:
-    config = subject.run.config()
-    return f"{config.name}, seed {config.seed}"
 
 
 def _warnings(subject: Subject, table: pd.DataFrame) -> list[str]:

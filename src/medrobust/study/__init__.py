@@ -1,0 +1,1 @@
+"""A blinded reader study: people judge saliency maps, and what follows from it."""

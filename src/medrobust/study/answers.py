@@ -1,0 +1,264 @@
+"""The answers of a study: events that are only ever added, each on the disk when acknowledged."""
+
+import hashlib
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from medrobust.errors import MedrobustError
+from medrobust.files import sha256_of
+from medrobust.study.chain import Link, canonical, genesis, linked
+from medrobust.study.database import connect, connect_to_read, explained, transaction
+from medrobust.study.events import ADMIN, Event, RefusedError
+from medrobust.study.heads import HEAD, Head, read_heads, write_head
+from medrobust.study.resume import State, asked_before, resumed
+
+DATABASE = "answers.sqlite"
+DESIGN = ("study.yaml", "items.json", "order.json")
+"""What readers are asked, and in which order: bound to the first event."""
+SCHEMA = (
+    """CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY,
+    reader TEXT NOT NULL,
+    id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    item TEXT NOT NULL,
+    body TEXT NOT NULL,
+    at TEXT NOT NULL,
+    previous TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    UNIQUE (reader, id)
+)""",
+    "CREATE INDEX of_an_item ON events (reader, item, kind)",
+    """CREATE TRIGGER never_altered BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'events are never altered'); END""",
+    """CREATE TRIGGER never_removed BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'events are never removed'); END""",
+)
+
+# Statements hold our own names only; whatever comes from outside is a parameter.
+_COLUMNS = ", ".join(Link._fields)
+_ALL = f"SELECT {_COLUMNS} FROM events"  # noqa: S608
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+
+
+class Receipt(NamedTuple):
+    """That an event is saved: on the disk, and bound to all before it."""
+
+    sequence: int
+    hash: str
+    saved_before: bool
+    """The same event had been sent already, and was not saved again."""
+
+    @property
+    def code(self) -> str:
+        """What a reader can keep; `study verify` finds the event by it."""
+        return Head(self.sequence, self.hash).code
+
+
+def utc_now() -> datetime:
+    """The time in UTC."""
+    return datetime.now(UTC)
+
+
+class Answers:
+    """The events of the study in a folder, for one process and all its threads.
+
+    Several processes may have the same folder open: SQLite lets one of them write at a time.
+
+    Args:
+        folder: a study; its `DESIGN` is not changed from now on, as the first event is bound to it.
+        now: the clock, in UTC; it may go backwards.
+
+    Raises:
+        MedrobustError: the database can't be used, is another study's, or has lost its tail.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], datetime] = utc_now) -> None:
+        self.path = folder / DATABASE
+        self._heads = folder / HEAD
+        self._now = now
+        self._start = genesis(design_of(folder))
+        self._lock = threading.Lock()
+        known, _ = read_heads(self._heads)  # before the database, which only grows
+        self._connection = connect(self.path, SCHEMA)
+        try:
+            self._check(known)
+        except MedrobustError:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open or begin the answers of a study."""
+        return cls(folder)
+
+    def append(self, event: Event) -> Receipt:
+        """Save an event, once, and return when it is on the disk.
+
+        The same event again (same reader and id) is answered with its first receipt, also after
+        the study was closed.
+
+        Raises:
+            RefusedError: the study is closed; the reader has finished and would answer; the item
+                was never shown to this reader; or the id was used for something else.
+            MedrobustError: the database can't be written; nothing was saved.
+        """
+        with self._lock, explained(self.path), transaction(self._connection):
+            before = self._saved(event)
+            if before is None:
+                self._refuse(event)
+                link = self._insert(event)
+            else:
+                link = before
+        if before is None:
+            write_head(self._heads, Head(link.sequence, link.hash))
+        return Receipt(link.sequence, link.hash, before is not None)
+
+    def close_study(self) -> Receipt:
+        """Accept nothing more, for good."""
+        return self.append(Event(ADMIN, "closed", str(uuid.uuid4())))
+
+    def events(self, reader: str | None = None) -> list[Link]:
+        """All events, or those of a reader, in the order of saving."""
+        with self._reading() as connection:
+            if reader is None:
+                rows = connection.execute(f"{_ALL} ORDER BY sequence").fetchall()
+            else:
+                query = f"{_ALL} WHERE reader IN (?, ?) ORDER BY sequence"
+                rows = connection.execute(query, (reader, ADMIN)).fetchall()
+        return [Link(*row) for row in rows]
+
+    def latest(self, reader: str) -> State:
+        """Where a reader is, to go on exactly there."""
+        return resumed(self.events(reader), reader)
+
+    def head(self) -> Head | None:
+        """The last event; to be kept elsewhere, since it proves all before it."""
+        with self._reading():
+            last = self._last()
+        return None if last is None else Head(last.sequence, last.hash)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, explained(self.path):
+            yield self._connection
+
+    def _check(self, known: list[Head]) -> None:
+        """That the chain begins with this study and reaches the last head; heads catch up."""
+        with self._reading() as connection:
+            first = _one(connection, f"{_ALL} ORDER BY sequence LIMIT 1")
+            last = self._last()
+        if first is not None and first.previous != self._start:
+            raise MedrobustError(
+                f"expected the answers to this study in {self.path}, found those to another: put "
+                f"{', '.join(DESIGN)} back as they were when the first answer was given"
+            )
+        reached = max((head.sequence for head in known), default=0)
+        here = 0 if last is None else last.sequence
+        if reached > here:
+            raise MedrobustError(
+                f"expected {reached} events in {self.path}, as in {HEAD}, found {here}: the last "
+                "ones were lost; restore the database from a copy"
+            )
+        if last is not None and here > reached:
+            write_head(self._heads, Head(here, last.hash))
+
+    def _saved(self, event: Event) -> Link | None:
+        """This event, if it was saved already."""
+        query = f"{_ALL} WHERE reader = ? AND id = ?"
+        link = _one(self._connection, query, event.reader, event.id)
+        if link is None:
+            return None
+        kind = "answered" if link.kind == "edited" else link.kind
+        if (kind, link.item, link.body) != (event.kind, event.item, event.text):
+            raise RefusedError("id: expected a new one for a new event, found one that was used")
+        return link
+
+    def _refuse(self, event: Event) -> None:
+        if self._has(ADMIN, "", "closed"):
+            raise RefusedError("the study is closed: nothing more is accepted")
+        if event.kind == "answered" and self._has(event.reader, "", "finished"):
+            raise RefusedError("this reader has finished the study: no more answers are accepted")
+        if (
+            event.item
+            and event.kind != "shown"
+            and not self._has(event.reader, event.item, "shown")
+        ):
+            raise RefusedError("item: expected one that was shown to this reader, found another")
+
+    def _has(self, reader: str, item: str, kind: str) -> bool:
+        query = f"{_ALL} WHERE reader = ? AND item = ? AND kind = ? LIMIT 1"
+        return _one(self._connection, query, reader, item, kind) is not None
+
+    def _insert(self, event: Event) -> Link:
+        last = self._last()
+        sequence, previous = (0, self._start) if last is None else (last.sequence, last.hash)
+        at = self._now().isoformat(timespec="microseconds")
+        names = (event.reader, event.id, self._kind(event), event.item, event.text)
+        link = linked(Link(sequence + 1, *names, at, previous, ""))
+        self._connection.execute(_INSERT, link)
+        return link
+
+    def _kind(self, event: Event) -> str:
+        """`edited` if any of the questions had an answer."""
+        if event.kind != "answered":
+            return event.kind
+        query = f"{_ALL} WHERE reader = ? AND item = ? AND kind IN ('answered', 'edited')"
+        rows = self._connection.execute(query, (event.reader, event.item))
+        return "edited" if asked_before(map(Link._make, rows), event.body["values"]) else "answered"
+
+    def _last(self) -> Link | None:
+        return _one(self._connection, f"{_ALL} ORDER BY sequence DESC LIMIT 1")
+
+
+def design_of(folder: Path) -> str:
+    """The SHA-256 over the SHA-256 of each file of the `DESIGN`.
+
+    Raises:
+        MedrobustError: one of them is missing.
+    """
+    for name in DESIGN:
+        if not (folder / name).is_file():
+            raise MedrobustError(
+                f"expected a study in {folder}, found no {name}: make one with `medrobust study "
+                "create`"
+            )
+    hashes = {name: sha256_of(folder / name) for name in DESIGN}
+    return hashlib.sha256(canonical(hashes).encode()).hexdigest()
+
+
+def read_events(folder: Path) -> list[Link]:
+    """All events as they are, to read only, whatever was done to them.
+
+    Raises:
+        MedrobustError: there is no database, or it can't be read.
+    """
+    path = folder / DATABASE
+    connection = connect_to_read(path)
+    try:
+        with explained(path):
+            return [Link(*row) for row in connection.execute(f"{_ALL} ORDER BY sequence")]
+    finally:
+        connection.close()
+
+
+def _one(connection: sqlite3.Connection, query: str, *values: str) -> Link | None:
+    row = connection.execute(query, values).fetchone()
+    return None if row is None else Link(*row)

@@ -1,0 +1,180 @@
+"""The settings of a reader study: a YAML file, checked before work."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from medrobust.config import Section
+from medrobust.errors import MedrobustError
+from medrobust.study.events import ADMIN
+from medrobust.study.questions import Asked
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,40}$")]
+
+
+Reader = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]
+
+
+class Condition(Section):
+    """One kind of map: what is compared. Readers see none of these words."""
+
+    name: Name
+    """In the analysis."""
+    run: str
+    """`name/seed` of one of the runs; `name` where there is one seed of it only."""
+    branch: str = Field("single", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    """`single`; `clean` or `adv` of a dual run."""
+    method: str = Field("gradient", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    """Of the map; see `medrobust explain --methods`."""
+
+
+class Cases(Section):
+    """Which images are read."""
+
+    count: int = Field(30, ge=1)
+    """Every reader's, divided evenly among the findings."""
+    negatives: float = Field(0.2, ge=0, lt=1)
+    """Share of each finding's images that don't have it."""
+    practice: int = Field(3, ge=0)
+    """Further images that every reader starts with and that no analysis counts."""
+    one_per_patient: bool = True
+    """Whether all images are of different patients."""
+
+
+class Repeats(Section):
+    """Maps that a reader sees a second time without being told."""
+
+    share: float = Field(0.1, ge=0, le=0.5)
+    """Of a reader's maps."""
+    gap: int = Field(10, ge=2)
+    """Two maps of the same image are at least so many maps apart, repeated or not."""
+
+
+class Design(Section):
+    """Who sees what, and when."""
+
+    kind: Literal["crossed", "once"] = "crossed"
+    """`crossed`: every reader sees every image under every condition, in as many blocks as there
+    are conditions, and in no block twice (but for hidden repeats); `once`: every reader sees
+    every image under one condition, which differs between readers."""
+    washout_days: float = Field(0, ge=0)
+    """Days between the end of a reader's block and the beginning of the next."""
+
+
+class Session(Section):
+    """What the reading room allows."""
+
+    back: bool = True
+    """Whether a reader may go back and change an answer; never into an earlier block."""
+    idle_seconds: int = Field(60, ge=5, le=3600)
+    """Seconds without any movement after which time doesn't count as reading time."""
+
+
+class StudyConfig(Asked):
+    """All settings of a reader study."""
+
+    title: str = Field(min_length=1, max_length=200)
+    """As readers see it: it should not tell what is compared."""
+    seed: int = Field(0, ge=0)
+    """Of the choice of images and their order."""
+    readers: tuple[Reader, ...] = Field(min_length=1, max_length=200)
+    """Their names, or how many: `reader-1` and so on."""
+    conditions: tuple[Condition, ...] = Field(min_length=1, max_length=20)
+    findings: tuple[str, ...] | None = None
+    """Those of the store if not given."""
+    split: str = "test"
+    """Of the store."""
+    cases: Cases = Cases()
+    repeats: Repeats = Repeats()
+    design: Design = Design()
+    session: Session = Session()
+
+    @field_validator("readers", mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        if type(given) is int:
+            return tuple(f"reader-{number}" for number in range(1, given + 1))
+        return given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _refuse_twice("readers", self.readers)
+        if ADMIN in self.readers:
+            raise ValueError(f"readers: expected other names than {ADMIN}, who runs the study")
+        _refuse_twice("findings", self.findings or ())
+        _refuse_twice("conditions", [condition.name for condition in self.conditions])
+        if self.cases.count < len(self.conditions):
+            raise ValueError(
+                f"cases.count: expected at least one for each of {len(self.conditions)} "
+                f"conditions, found {self.cases.count}"
+            )
+        widest = (self.cases.count - math.ceil(self.repeated / self.blocks)) // 2
+        if (self.repeated or self.blocks > 1) and self.repeats.gap > widest:
+            raise ValueError(
+                f"repeats.gap: expected at most {widest} with cases.count = {self.cases.count}, "
+                f"found {self.repeats.gap}"
+            )
+        return self
+
+    @property
+    def blocks(self) -> int:
+        """Sittings of each reader."""
+        return len(self.conditions) if self.design.kind == "crossed" else 1
+
+    @property
+    def repeated(self) -> int:
+        """Maps that each reader sees twice."""
+        return round(self.repeats.share * self.cases.count * self.blocks)
+
+
+def _refuse_twice(what: str, names: Sequence[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{what}: expected different names, found {twice[0]} twice")
+
+
+def load_study_config(path: Path) -> StudyConfig:
+    """The settings of a YAML file.
+
+    Raises:
+        MedrobustError: no such file, bad YAML, an unknown key (the nearest is named), a bad value.
+    """
+    try:
+        return StudyConfig.model_validate(_read_yaml(path))
+    except ValidationError as error:
+        raise MedrobustError(f"{path}: {'; '.join(map(_complaint, error.errors()))}") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MedrobustError(
+            f"study: can't read {path} ({error.strerror}); give a YAML file with title, readers "
+            "and conditions"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = str(error).replace("\n", " ")
+        raise MedrobustError(f"study: {path} is not YAML ({place})") from error
+    if not isinstance(settings, dict):
+        raise MedrobustError(f"study: {path} should hold `title: …` and further lines")
+    return settings
+
+
+def _complaint(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), _KEYS, 1, cutoff=0.5)
+        return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {text[0].lower()}{text[1:]}, found {problem['input']!r}" if where else text
+
+
+_SECTIONS: tuple[type[Section], ...] = (StudyConfig, Condition, Cases, Repeats, Design, Session)
+_KEYS = sorted({name for section in _SECTIONS for name in section.model_fields})

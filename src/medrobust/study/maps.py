@@ -1,0 +1,150 @@
+"""Saliency maps that `medrobust explain` wrote, read without the library that made them."""
+
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medrobust.data.store import Store
+from medrobust.data.vocabulary import same_finding
+from medrobust.errors import MedrobustError
+from medrobust.files import file_name
+from medrobust.rundir import RunDir, store_name
+from medrobust.study.config import Condition
+
+Maps = Mapping[str, NDArray[np.float32]]
+"""Image id -> (H, W) or (D, H, W), divided by its own largest |value|."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the maps of a condition are."""
+
+    condition: Condition
+    run: RunDir
+    folder: Path
+    """`explain/maps/<store>/<branch>/<method>` of the run."""
+
+    def path(self, finding: str) -> Path:
+        """The file of a finding, which the run may call by another of its names."""
+        exact = self.folder / f"{file_name(finding)}.npz"
+        named = (path for path in sorted(self.folder.glob("*.npz")) if _is_of(path, finding))
+        return exact if exact.is_file() else next(named, exact)
+
+    def ids(self, finding: str) -> set[str]:
+        """The images that have a map.
+
+        Raises:
+            MedrobustError: the file can't be read.
+        """
+        with _opened(self.path(finding)) as arrays:
+            return {str(name) for name in arrays["image_id"]}
+
+    def maps(self, finding: str, wanted: Collection[str]) -> Maps:
+        """The maps of these images.
+
+        Raises:
+            MedrobustError: the file can't be read.
+        """
+        with _opened(self.path(finding)) as arrays:
+            names = [str(name) for name in arrays["image_id"]]
+            values = arrays["map"]
+        places = {name: place for place, name in enumerate(names)}
+        return {name: values[places[name]].astype(np.float32) for name in wanted}
+
+
+def sources(conditions: Sequence[Condition], runs: Sequence[RunDir], store: Store) -> list[Source]:
+    """Where the maps of these conditions are, or should be.
+
+    Raises:
+        MedrobustError: a condition names none of the runs, or several.
+    """
+    found = []
+    for condition in conditions:
+        run = _named(condition, runs)
+        folder = run.explain / "maps" / store_name(run, store)
+        found.append(Source(condition, run, folder / condition.branch / condition.method))
+    return found
+
+
+def refuse_missing(
+    found: Sequence[Source], findings: Sequence[str], split: str, store: Path | None
+) -> None:
+    """Check that all maps are there; `store` is the one to name in a command.
+
+    Raises:
+        MedrobustError: a branch that its run does not have; or missing files, with the commands
+            that make them, one for each run.
+    """
+    missing: dict[Path, list[tuple[Source, str]]] = {}
+    for source in found:
+        for finding in findings:
+            if not source.path(finding).is_file():
+                _refuse_branch(source)
+                missing.setdefault(source.run.path, []).append((source, finding))
+    if missing:
+        makes = [_command(run, lacking, split, store) for run, lacking in missing.items()]
+        commands = "` and `".join(makes)
+        count = sum(map(len, missing.values()))
+        raise MedrobustError(
+            f"maps: {count} of {len(found) * len(findings)} files are missing, such as "
+            f"{_example(missing)}; make them with `{commands}`"
+        )
+
+
+def _named(condition: Condition, runs: Sequence[RunDir]) -> RunDir:
+    names = {f"{run.config().name}/{run.config().seed}": run for run in runs}
+    fitting = [
+        run for name, run in names.items() if condition.run in (name, name.rpartition("/")[0])
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = "none of them" if not fitting else "several seeds of it: name one"
+    raise MedrobustError(
+        f"condition {condition.name}: expected run to be one of {', '.join(names)}, found "
+        f"{condition.run!r}, {problem}"
+    )
+
+
+def _refuse_branch(source: Source) -> None:
+    branches = sorted(path.name for path in source.folder.parent.parent.glob("*/"))
+    if branches and source.condition.branch not in branches:
+        raise MedrobustError(
+            f"condition {source.condition.name}: expected branch to be one of "
+            f"{', '.join(branches)}, found {source.condition.branch!r}"
+        )
+
+
+def _command(
+    run: Path, lacking: Sequence[tuple[Source, str]], split: str, store: Path | None
+) -> str:
+    methods = ",".join(sorted({source.condition.method for source, _ in lacking}))
+    findings = dict.fromkeys(finding for _, finding in lacking)
+    words = ["medrobust", "explain", str(run)]
+    words += ["--store", str(store)] if store else []
+    words += ["--split", split, "--methods", methods, "--all-images"]
+    for finding in findings:
+        words += ["--finding", finding]
+    return shlex.join(words)
+
+
+def _example(missing: Mapping[Path, Sequence[tuple[Source, str]]]) -> Path:
+    source, finding = next(iter(missing.values()))[0]
+    return source.path(finding)
+
+
+def _is_of(path: Path, finding: str) -> bool:
+    return same_finding(path.stem, finding)
+
+
+def _opened(path: Path) -> "np.lib.npyio.NpzFile":
+    try:
+        arrays = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise MedrobustError(f"{path}: expected maps of `medrobust explain` ({error})") from error
+    if not isinstance(arrays, np.lib.npyio.NpzFile) or not {"image_id", "map"} <= set(arrays.files):
+        raise MedrobustError(f"{path}: expected maps of `medrobust explain`, found other arrays")
+    return arrays
