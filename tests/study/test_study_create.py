@@ -16,7 +16,9 @@ import yaml
 from PIL import Image
 from scipy.stats import spearmanr
 
+from medrobust.data.prepare import prepare
 from medrobust.data.store import Store
+from medrobust.datasets.phantom import Phantom
 from medrobust.errors import MedrobustError
 from medrobust.explain.maps import write_maps
 from medrobust.files import sha256_of
@@ -405,18 +407,47 @@ def test_a_finding_has_the_file_of_any_of_its_names(
 def test_files_that_are_no_maps(runs: list[RunDir], tmp_path: Path, content: bytes) -> None:
     source = Source(settings().conditions[0], runs[0], tmp_path)
     source.path("effusion").write_bytes(content)
-    with pytest.raises(MedrobustError, match=r"expected maps of `medrobust explain`"):
+    with pytest.raises(MedrobustError, match=r"expected maps that `medrobust explain` wrote"):
         source.ids("effusion")
 
 
 def test_other_arrays_are_no_maps(runs: list[RunDir], tmp_path: Path) -> None:
     source = Source(settings().conditions[0], runs[0], tmp_path)
     np.savez(source.path("effusion"), image_id=np.array(["a"]))
+    assert source.ids("effusion") == {"a"}
     with pytest.raises(MedrobustError) as error:
-        source.ids("effusion")
-    assert str(error.value) == (
-        f"{tmp_path / 'effusion.npz'}: expected maps of `medrobust explain`, found other arrays"
+        source.maps("effusion", ["a"])
+    assert str(error.value).startswith(
+        f"{tmp_path / 'effusion.npz'}: expected maps that `medrobust explain` wrote, found none ("
     )
+
+
+def test_a_truncated_file_is_no_map(runs: list[RunDir], tmp_path: Path) -> None:
+    content = next(runs[0].explain.rglob("effusion.npz")).read_bytes()
+    source = Source(settings().conditions[0], runs[0], tmp_path)
+    source.path("effusion").write_bytes(content[: len(content) // 2])
+    with pytest.raises(MedrobustError, match=r"found none \("):
+        source.ids("effusion")
+
+
+def test_another_store_with_sixteen_bits(runs: list[RunDir], tmp_path: Path) -> None:
+    store = prepare(Phantom(images=40, size=32, seed=1), tmp_path / "store", size=None, bits=16)
+    folder = tmp_path / "standard" / "0"
+    maps = folder / "explain" / "maps" / f"phantom-{store.checksum[:8]}" / "single" / "gradient"
+    maps.mkdir(parents=True)
+    for name in ("config.yaml", "provenance.json"):
+        (folder / name).write_bytes((runs[0].path / name).read_bytes())
+    ids = [str(name) for name in store.table["image_id"]]
+    for finding in FINDINGS:
+        write_maps(maps / f"{finding}.npz", ids, np.ones((len(ids), 32, 32), np.float32))
+    config = settings(conditions=SETTINGS["conditions"][:1], cases={"count": 8, "practice": 0})
+    create_study(config, [RunDir(folder)], store, tmp_path / "s")
+    name, entry = next(iter(read(tmp_path / "s", "sealed/key.json")["items"].items()))
+    item = read(tmp_path / "s", "items.json")["items"][name]
+    red, green, _ = Image.open(tmp_path / "s" / "pictures" / item["deep"]).split()
+    pixels = 256 * np.asarray(red).astype(int) + np.asarray(green)
+    assert np.array_equal(pixels, store.images[ids.index(entry["image_id"]), 0])
+    assert yaml.safe_load((tmp_path / "s" / "study.yaml").read_text())["picture"]["deep"] is True
 
 
 def test_maps_of_another_size(runs: list[RunDir], tiny_store: Store, tmp_path: Path) -> None:

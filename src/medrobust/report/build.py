@@ -6,7 +6,7 @@ from typing import Any
 
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
-from medrobust.report import card, chapters, comparisons, curves, explanations, results, summary
+from medrobust.report import card, chapters, comparisons, curves, results, summary
 from medrobust.report import runs as provenance
 from medrobust.report.along_training import training_figures
 from medrobust.report.audit import audit_section
@@ -14,6 +14,7 @@ from medrobust.report.caveats import caveats
 from medrobust.report.checks import flag_sentences
 from medrobust.report.costs import costs_table
 from medrobust.report.counterfactuals import counterfactual_section
+from medrobust.report.explanations import explanation_section
 from medrobust.report.figures import styles
 from medrobust.report.gallery import gallery
 from medrobust.report.geometry import geometry_section
@@ -24,6 +25,7 @@ from medrobust.report.page import expect_folder, write_page
 from medrobust.report.predicted import Predicted
 from medrobust.report.read import Run, read_runs
 from medrobust.report.sanity_maps import sanity_of_maps
+from medrobust.report.scored import Scored
 from medrobust.report.stores import find_store, used_stores
 from medrobust.report.terms import Evaluation
 from medrobust.report.text import enumeration
@@ -77,7 +79,6 @@ def _measured(numbers: Numbers, store: Store | None, margin: float) -> dict[str,
     looks = styles(arms_of(numbers.runs))
     predicted = Predicted(numbers)
     home = store if store and store.info.name == numbers.evaluation.store else None
-    scored = explanations.Scored(numbers, predicted.patients())
     material = Material(numbers, predicted, looks, home.table if home else None)
     decisions = chapters.decided(material, margin)
     differences = comparisons.differences(numbers, predicted, home.table) if home else []
@@ -102,9 +103,7 @@ def _measured(numbers: Numbers, store: Store | None, margin: float) -> dict[str,
         "roc": curves.roc_figures(numbers, predicted, looks, home.table) if home else [],
         "sweep": curves.sweep_figure(numbers, looks),
         "learning": curves.learning_figures(numbers.runs, looks),
-        "explanations": explanations.explanation_tables(scored, looks, per_finding=False),
-        "finding_explanations": explanations.explanation_tables(scored, looks, per_finding=True),
-        "verdicts": explanations.verdicts(scored),
+        "explanations": explanation_section(Scored(numbers, predicted.patients()), looks),
         "sanity": sanity_of_maps(material),
         "counterfactuals": counterfactual_section(material),
         "geometry": geometry_section(material),

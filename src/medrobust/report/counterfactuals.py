@@ -163,9 +163,9 @@ def _arrays(one: _Made, finding: str) -> dict[str, Arrays]:
         return {}
     images: dict[str, Arrays] = {}
     with arrays_of(file, "counterfactuals") as found:
-        rows = zip(*(found[name] for name in PARTS), strict=True)
-        for name, row in zip(found["image_id"], rows, strict=True):
-            images[str(name)] = {"steps": found["steps"], **dict(zip(PARTS, row, strict=True))}
+        parts, steps = zip(*(found[name] for name in PARTS), strict=True), found["steps"]
+        for name, part in zip(found["image_id"], parts, strict=True):
+            images[str(name)] = {"steps": steps, **dict(zip(PARTS, part, strict=True))}
     return images
 
 

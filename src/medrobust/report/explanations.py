@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from medrobust.explain.summary import ALPHA, BASELINES, against_baselines, summarise
 from medrobust.report import text
 from medrobust.report.figures import Style
@@ -128,7 +126,9 @@ def _table(
     judged: Sequence[Judged], looks: Mapping[Arm, Style], score: ScoreName, findings: Sequence[str]
 ) -> Table:
     there = {
-        method.partition(":")[0] for one in judged for _, name, method in one.means
+        method.partition(":")[0]
+        for one in judged
+        for _, name, method in one.means
         if name == score.whole
     }
     used = [name for name in BASELINES if name in there]

@@ -11,6 +11,7 @@ from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
 from medrobust.files import file_name
 from medrobust.report import pictures, text
+from medrobust.report.arrays import arrays_of
 from medrobust.report.card import image, positives
 from medrobust.report.figures import Style
 from medrobust.report.numbers import Numbers
@@ -21,11 +22,22 @@ from medrobust.report.terms import CLEAN, Arm, Condition
 Images = Mapping[str, NDArray[np.float32]]
 """Arrays by image id."""
 
-METHOD = "gradient"
+METHODS = ("gradient", "grad-cam")
+"""Of which maps are shown; of models that have neither, the first other."""
 PER_FINDING = 3
 MOST_CASES = 12
 PIXELS = 8_000_000
 """Of all pictures together, which keeps the page below about 8 MB."""
+
+
+@dataclass(frozen=True)
+class SaliencyMap:
+    """One method's map as a data address, empty where there is none."""
+
+    method: str
+    picture: str = ""
+    limit: str = ""
+    """The value where the colours end."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +46,7 @@ class Panel:
 
     arm: Arm
     style: Style
-    saliency: str
-    limit: str
-    """The saliency value where the colours end."""
+    maps: Sequence[SaliencyMap]
     attacked: str
     perturbation: str
     clean_probability: str
@@ -63,6 +73,8 @@ class Gallery:
     """Cases by finding, and what holds for all of them."""
 
     cases: Mapping[str, Sequence[Case]]
+    methods: Sequence[str]
+    """Whose maps are shown."""
     gain: int
     """How many times larger than it is the perturbation is drawn."""
     attack: str
@@ -76,13 +88,20 @@ class Gallery:
 
 @dataclass(frozen=True)
 class _Shown:
-    """One model's material: maps per finding, attacked images."""
+    """One model's material: maps per method and finding, attacked images."""
 
     arm: Arm
     run: Run
     style: Style
-    maps: Mapping[str, Images]
+    maps: Mapping[str, Mapping[str, Images]]
     attacked: Images
+
+    def map(self, method: str, finding: str, identity: str) -> NDArray[np.float32] | None:
+        return self.maps[method].get(finding, {}).get(identity)
+
+    def has(self, finding: str, identity: str) -> bool:
+        """Whether there is any map of an image."""
+        return any(self.map(method, finding, identity) is not None for method in self.maps)
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,7 @@ class _Scene:
     predicted: Predicted
     condition: Condition
     shown: Sequence[_Shown]
+    methods: Sequence[str]
     side: int
     gain: int
 
@@ -103,19 +123,24 @@ def gallery(
     """Cases of `gallery_rows` that every explained model has a map of; None without any.
 
     The first seed of every model is shown.
+
+    Raises `MedrobustError` for files that are no maps or attacked images.
     """
-    shown = [_load(numbers, arm, looks[arm], store) for arm in numbers.arms]
-    rows = _select(store, numbers.evaluation.split, [one for one in shown if one.maps])
+    methods = _methods(numbers)
+    shown = [_load(numbers, arm, looks[arm], store, methods) for arm in numbers.arms]
+    explained = [one for one in shown if any(one.maps.values())]
+    rows = _select(store, numbers.evaluation.split, explained)
     if not rows:
         return None
     native = max(store.info.size[-2:])
-    count = sum(map(len, rows.values())) * (1 + 3 * len(shown))
+    count = sum(map(len, rows.values())) * (1 + (2 + len(methods)) * len(shown))
     side = min(native, int((PIXELS / count) ** 0.5))
     condition = _pictured(numbers)
     gain = max(1, int(0.5 / condition.eps)) if condition.eps else 1
-    scene = _Scene(store, predicted, condition, shown, side, gain)
+    scene = _Scene(store, predicted, condition, shown, methods, side, gain)
     return Gallery(
         {finding: [_case(scene, row, finding) for row in found] for finding, found in rows.items()},
+        methods,
         gain,
         condition.phrase,
         _seeds(dict.fromkeys(one.run for one in shown)),
@@ -147,25 +172,48 @@ def _pictured(numbers: Numbers) -> Condition:
     return numbers.training or CLEAN
 
 
-def _load(numbers: Numbers, arm: Arm, style: Style, store: Store) -> _Shown:
-    run = numbers.runs_of(arm)[0]
-    folder = run.path / "explain" / "maps" / numbers.evaluation.store / arm.branch / METHOD
-    maps = {f: _read(folder / f"{file_name(f)}.npz", "map") for f in store.findings}
-    condition = _pictured(numbers)
-    stem = numbers.stem(run, arm.branch, condition)
-    attacked = _read(run.path / "adversarial" / f"{stem}.npz", "image")
-    return _Shown(arm, run, style, {f: m for f, m in maps.items() if m}, attacked)
+def _methods(numbers: Numbers) -> list[str]:
+    """Whose maps are shown."""
+    folders = [_folder(numbers, arm) for arm in numbers.arms]
+    there = {method.name for folder in folders for method in folder.glob("*") if method.is_dir()}
+    return [name for name in METHODS if name in there] or sorted(there)[:1]
 
 
-def _read(file: Path, name: str) -> Images:
-    """Image id -> array, empty without a file; maps are multiplied by their scale again."""
-    if not file.is_file():
-        return {}
-    with np.load(file, allow_pickle=False) as arrays:
+def _folder(numbers: Numbers, arm: Arm) -> Path:
+    """Where the maps of a model's first seed are, a folder for each method."""
+    here = numbers.evaluation
+    return numbers.runs_of(arm)[0].path / "explain" / "maps" / here.store / here.split / arm.branch
+
+
+def _load(numbers: Numbers, arm: Arm, style: Style, store: Store, methods: Sequence[str]) -> _Shown:
+    run, folder = numbers.runs_of(arm)[0], _folder(numbers, arm)
+    files = {method: _files(folder / method, store) for method in methods}
+    maps = {
+        method: {finding: _read(file, "map", "maps") for finding, file in found.items()}
+        for method, found in files.items()
+    }
+    stem = numbers.stem(run, arm.branch, _pictured(numbers))
+    attacked = run.path / "adversarial" / f"{stem}.npz"
+    there = attacked.is_file()
+    images = _read(attacked, "image", "attacked images", "evaluate") if there else {}
+    return _Shown(arm, run, style, maps, images)
+
+
+def _files(folder: Path, store: Store) -> dict[str, Path]:
+    """Finding -> its file of maps, where there is one."""
+    files = {finding: folder / f"{file_name(finding)}.npz" for finding in store.findings}
+    return {finding: file for finding, file in files.items() if file.is_file()}
+
+
+def _read(file: Path, name: str, what: str, stage: str = "explain") -> Images:
+    """Image id -> array; maps are multiplied by their scale again."""
+    images: dict[str, NDArray[np.float32]] = {}
+    with arrays_of(file, what, stage) as arrays:
         values = np.asarray(arrays[name], dtype=np.float32)
-        scale = arrays["scale"] if "scale" in arrays else np.ones(len(values), np.float32)
-        ids = [str(identity) for identity in arrays["image_id"]]
-    return {i: v * s for i, v, s in zip(ids, values, scale, strict=True)}
+        scales = arrays["scale"] if "scale" in arrays else np.ones(len(values), np.float32)
+        for identity, value, scale in zip(arrays["image_id"], values, scales, strict=True):
+            images[str(identity)] = value * scale
+    return images
 
 
 def _select(store: Store, split: str, shown: Sequence[_Shown]) -> dict[str, list[int]]:
@@ -177,7 +225,7 @@ def _select(store: Store, split: str, shown: Sequence[_Shown]) -> dict[str, list
     for _ in range(max(1, min(PER_FINDING, MOST_CASES // len(findings)))):
         for finding in findings:
             for row in left:
-                mapped = all(ids[row] in one.maps.get(finding, {}) for one in shown)
+                mapped = all(one.has(finding, ids[row]) for one in shown)
                 if mapped and finding in positives(store, row):
                     chosen[finding].append(row)
                     left.remove(row)
@@ -212,7 +260,10 @@ def _outline(mask: NDArray[np.bool_] | None, side: int) -> str:
 def _panel(
     scene: _Scene, one: _Shown, identity: str, finding: str, clean: NDArray[np.floating]
 ) -> Panel:
-    saliency, limit = _saliency(one.maps.get(finding, {}).get(identity), scene.side)
+    maps = [
+        _saliency(method, one.map(method, finding, identity), scene.side)
+        for method in scene.methods
+    ]
     attacked, difference = _attack(one.attacked.get(identity), clean, scene)
     before, after = (
         text.number(
@@ -220,14 +271,16 @@ def _panel(
         )
         for condition in (CLEAN, scene.condition)
     )
-    return Panel(one.arm, one.style, saliency, limit, attacked, difference, before, after)
+    return Panel(one.arm, one.style, maps, attacked, difference, before, after)
 
 
-def _saliency(values: NDArray[np.float32] | None, side: int) -> tuple[str, str]:
-    if values is None:
-        return "", ""
+def _saliency(method: str, values: NDArray[np.float32] | None, side: int) -> SaliencyMap:
+    """A map with a value that is not finite is none."""
+    if values is None or not np.isfinite(values).all():
+        return SaliencyMap(method)
     flat = pictures.fit(pictures.plane(values, values.ndim), side)
-    return pictures.data_uri(pictures.saliency(flat)), f"{pictures.saliency_limit(flat):#.2g}"
+    picture = pictures.data_uri(pictures.saliency(flat))
+    return SaliencyMap(method, picture, f"{pictures.saliency_limit(flat):#.2g}")
 
 
 def _attack(

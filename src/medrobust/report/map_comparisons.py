@@ -98,7 +98,7 @@ def between_sentences(found: Sequence[MapComparison]) -> list[str]:
 
 
 def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, Arm]]:
-    """(first, second); the model that all others are compared with is standard where there is one."""
+    """(first, second); all are compared with the standard model, or with the first."""
     ranked = sorted(arms, key=lambda a: ORDER.index(a.regime) if a.regime in ORDER else len(ORDER))
     yield from ((arm, ranked[0]) for arm in ranked[1:])
     attacked = [arm for arm in ranked[1:] if arm.regime == "adversarial"]

@@ -41,9 +41,7 @@ class Scored:
         same = (scores["store"] == here.store) & (scores["split"] == here.split)
         return scores[same & scores["branch"].isin([arm.branch, ""])]
 
-    def judged(
-        self, judge: Callable[..., pd.DataFrame], *tables: pd.DataFrame
-    ) -> pd.DataFrame:
+    def judged(self, judge: Callable[..., pd.DataFrame], *tables: pd.DataFrame) -> pd.DataFrame:
         """`judge(*tables, patients, redraws)` of all findings together, then of each."""
         images = pd.concat([table["image_id"] for table in tables]).unique()
         patients = {image: self.patients.get(image, image) for image in images}

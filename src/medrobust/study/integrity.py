@@ -130,7 +130,7 @@ def _anchored(links: Sequence[Link], heads: Sequence[Head], torn: int) -> list[F
         return [Finding("head", HEAD, "wrong", note)]
     reached = max((head.sequence for head in heads), default=0)
     beyond = max(0, len(links) - reached)
-    fine = f"{len(heads)} heads agree" + (f"; {beyond} events are later" if beyond else "")
+    fine = f"{len(heads)} heads agree" + (f"; later events: {beyond}" if beyond else "")
     found = _judged("head", HEAD, _missed(links, heads), fine)
     if torn:
         note = f"{torn} of its lines can't be read, as after a power failure"
@@ -144,7 +144,7 @@ def _missed(links: Sequence[Link], heads: Sequence[Head]) -> Iterator[str]:
     last = max(hashes, default=0)
     lost = [head.sequence for head in heads if head.sequence > last]
     if lost:
-        yield f"events {last + 1} to {max(lost)} were removed from the end"
+        yield f"the end was removed: event {max(lost)} was saved, the last here is event {last}"
     for head in heads:
         if head.sequence <= last and not hashes.get(head.sequence, "").startswith(head.hash):
             yield f"event {head.sequence} is not the one that was saved: the chain was rewritten"

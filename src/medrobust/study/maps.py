@@ -1,9 +1,12 @@
 """Saliency maps that `medrobust explain` wrote, read without the library that made them."""
 
 import shlex
+import zipfile
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,8 @@ from medrobust.study.config import Condition
 Maps = Mapping[str, NDArray[np.float32]]
 """Image id -> (H, W) or (D, H, W), divided by its own largest |value|."""
 
+_UNREADABLE = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -31,7 +36,8 @@ class Source:
     def path(self, finding: str) -> Path:
         """The file of a finding, which the run may call by another of its names."""
         exact = self.folder / f"{file_name(finding)}.npz"
-        named = (path for path in sorted(self.folder.glob("*.npz")) if _is_of(path, finding))
+        there = sorted(self.folder.glob("*.npz"))
+        named = (path for path in there if same_finding(path.stem, finding))
         return exact if exact.is_file() else next(named, exact)
 
     def ids(self, finding: str) -> set[str]:
@@ -40,8 +46,8 @@ class Source:
         Raises:
             MedrobustError: the file can't be read.
         """
-        with _opened(self.path(finding)) as arrays:
-            return {str(name) for name in arrays["image_id"]}
+        [names] = _read(self.path(finding), "image_id")
+        return {str(name) for name in names}
 
     def maps(self, finding: str, wanted: Collection[str]) -> Maps:
         """The maps of these images.
@@ -49,10 +55,8 @@ class Source:
         Raises:
             MedrobustError: the file can't be read.
         """
-        with _opened(self.path(finding)) as arrays:
-            names = [str(name) for name in arrays["image_id"]]
-            values = arrays["map"]
-        places = {name: place for place, name in enumerate(names)}
+        names, values = _read(self.path(finding), "image_id", "map")
+        places = {str(name): place for place, name in enumerate(names)}
         return {name: values[places[name]].astype(np.float32) for name in wanted}
 
 
@@ -136,15 +140,13 @@ def _example(missing: Mapping[Path, Sequence[tuple[Source, str]]]) -> Path:
     return source.path(finding)
 
 
-def _is_of(path: Path, finding: str) -> bool:
-    return same_finding(path.stem, finding)
-
-
-def _opened(path: Path) -> "np.lib.npyio.NpzFile":
+def _read(path: Path, *names: str) -> list[NDArray[Any]]:
+    """Arrays of a file; nothing in it is run."""
     try:
-        arrays = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise MedrobustError(f"{path}: expected maps of `medrobust explain` ({error})") from error
-    if not isinstance(arrays, np.lib.npyio.NpzFile) or not {"image_id", "map"} <= set(arrays.files):
-        raise MedrobustError(f"{path}: expected maps of `medrobust explain`, found other arrays")
-    return arrays
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            return [arrays[name] for name in names]
+    except _UNREADABLE as error:
+        raise MedrobustError(
+            f"{path}: expected maps that `medrobust explain` wrote, found none ({error})"
+        ) from error

@@ -1,5 +1,3 @@
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from altered_runs import altered
 from torch import Tensor, nn
 
-from medrobust.config import Config
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
 from medrobust.explain.saliency import gradient
+from medrobust.explain.sanity import scene
+from medrobust.explain.sanity.map_attack import MapAttack
 from medrobust.explain.sanity.randomisation import cascade
 from medrobust.explain.sanity.reference import edge
 from medrobust.explain.sanity.similarity import rank_similarity
@@ -27,20 +27,6 @@ METHODS = {"gradient": gradient}
 
 def constant(network: nn.Module, images: Tensor, finding: int) -> Tensor:
     return torch.zeros_like(images[:, 0])
-
-
-@dataclass(frozen=True)
-class Altered(RunDir):
-    """The same run under other settings."""
-
-    settings: Mapping[str, Any]
-
-    def config(self) -> Config:
-        return RunDir(self.path).config().model_copy(update=dict(self.settings))
-
-
-def altered(subject: Subject, **settings: Any) -> Subject:
-    return replace(subject, run=Altered(subject.run.path, settings))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +50,7 @@ def within(subject: Subject, folder: Path) -> Subject:
 @pytest.fixture(scope="module")
 def found(subject: Subject, standard_run: RunDir, tiny_store: Store) -> pd.DataFrame:
     """Everything at once: another seed, another network, another regime, shuffled labels."""
+    data = subject.run.config().data.model_copy(update={"shuffle_labels": True})
     network = subject.run.config().network.model_copy(update={"width": 5})
     others = [
         altered(subject, seed=7),
@@ -75,7 +62,7 @@ def found(subject: Subject, standard_run: RunDir, tiny_store: Store) -> pd.DataF
         METHODS,
         [FINDING],
         others=others,
-        shuffled=altered(subject, name="shuffled"),
+        shuffled=altered(subject, name="shuffled", data=data),
         eps=EPS,
         images=4,
     )
@@ -109,7 +96,7 @@ def test_the_edge_detector_is_caught(found: pd.DataFrame) -> None:
     assert (caught.value, caught.verdict) == (pytest.approx(1), "fail")
     assert row(found, "edge", "labels", "shuffled, seed 0").verdict == "fail"
     assert row(found, "edge", "repeatability", "dual, seed 7").verdict == "fail"
-    untrained = row(found, "edge", "repeatability", "dual, seed 7: untrained network")
+    untrained = row(found, "edge", "repeatability", "untrained network")
     assert untrained.value == pytest.approx(1)
     assert row(found, "gradient", "randomisation", WHOLE).verdict == "pass"
 
@@ -128,15 +115,16 @@ def test_numbers_are_those_of_the_functions(found: pd.DataFrame, subject: Subjec
     assert (itself.value, itself.verdict) == (pytest.approx(1), "fail")
     again = row(found, "gradient", "reproducibility", "wider, seed 0")
     assert (again.value, again.verdict) == (pytest.approx(1), "pass")
+    assert again.detail.endswith("; trained with network.width = 5, here 4")
     untrained = rank_similarity(maps, gradient(subject.untrained(), images, column)).mean()
-    written = row(found, "gradient", "reproducibility", "wider, seed 0: untrained network")
+    written = row(found, "gradient", "reproducibility", "untrained network")
     assert written.value == pytest.approx(untrained)
 
 
 def test_an_attack_changes_more_than_chance(found: pd.DataFrame) -> None:
     worst = row(found, "gradient", "attack", "worst change found")
     assert worst.value < row(found, "gradient", "attack", "random change").value
-    assert "eps = 0.03137" in worst.detail
+    assert worst.detail.endswith("; l∞ radius eps = 0.03137")
     assert 0 < row(found, "gradient", "attack", "prediction kept").value <= 1
     assert (
         "the attack was made on the gradient"
@@ -160,22 +148,27 @@ def test_another_regime_is_no_repetition(found: pd.DataFrame) -> None:
 
 def test_what_cannot_be_checked_says_why(subject: Subject, tmp_path: Path) -> None:
     where = within(subject, tmp_path)
-    others = [altered(where, regime="noise"), subject]
+    others = [altered(where, regime="noise")]
     check_maps(where, {"constant": constant}, [FINDING], others=others, eps=EPS, images=3)
     found = read_sanity(tmp_path / "sanity.csv")
-    same = found[found["detail"] == "it is the same run"]
-    assert set(same["check"]) == {"repeatability"}
-    found = found.drop(index=same.index)
+    no_maps = "expected values of at least 2 patients, found 0: elsewhere the maps are constant or "
     for check, against, reason in (
-        ("randomisation", WHOLE, "the maps are constant or not finite"),
+        ("randomisation", WHOLE, f"{no_maps}not finite"),
         ("labels", "", "no run that was trained on shuffled labels was given"),
         ("repeatability", "dual, seed 0", "it was trained by another regime (noise)"),
         ("reproducibility", "", "no run of another network was given"),
-        ("noise", "noise of standard deviation 0.01", "the maps are constant or not finite"),
+        ("noise", "noise of standard deviation 0.01", f"{no_maps}not finite"),
     ):
         one = row(found, "constant", check, against)
         assert (one.verdict, one.detail, one.n) == ("not checked", reason, 0)
         assert np.isnan(one.value)
+    assert "untrained network" not in set(found["against"])
+
+
+def test_references_are_written_once(found: pd.DataFrame) -> None:
+    for check in ("repeatability", "reproducibility"):
+        for name in ("other images", "untrained network"):
+            assert row(found, "gradient", check, name).verdict == ""
 
 
 def test_too_few_patients(subject: Subject, tmp_path: Path) -> None:
@@ -197,11 +190,38 @@ def test_a_method_that_fails_is_warned_of(subject: Subject, tmp_path: Path) -> N
     ]
 
 
+def test_where_no_change_keeps_the_prediction_nothing_is_said(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left then is the image itself, whose map is alike of course."""
+
+    def in_vain(network: nn.Module, images: Tensor, *_: Any, **settings: Any) -> MapAttack:
+        return MapAttack(images, torch.zeros(len(images), dtype=torch.bool))
+
+    monkeypatch.setattr(scene, "attack_maps", in_vain)
+    check_maps(within(subject, tmp_path), {}, [FINDING], eps=EPS, images=3)
+    found = read_sanity(tmp_path / "sanity.csv")
+    worst = row(found, "edge", "attack", "worst change found")
+    assert (worst.verdict, worst.detail) == (
+        "not checked",
+        "expected values of at least 2 patients, found 0: elsewhere no change was found that keeps "
+        "the prediction, or the maps are constant or not finite",
+    )
+    assert row(found, "edge", "attack", "prediction kept").value == 0
+
+
 def test_bad_input(subject: Subject) -> None:
-    with pytest.raises(MedrobustError, match=r"^attack on maps: expected eps above 0, found 0;"):
+    with pytest.raises(MedrobustError, match=r"^eps: expected a number above 0, found 0;"):
         check_maps(subject, METHODS, [FINDING], eps=0.0)
     with pytest.raises(MedrobustError, match=r"^finding: expected some of .*, found 'mumps'$"):
         check_maps(subject, METHODS, ["mumps"], eps=EPS)
+    other = altered(subject, seed=7)
+    text = (
+        f"^{other.run.path}: expected a control that was trained with data.shuffle_labels=true, "
+        "found one trained on true labels; give --shuffled another run$"
+    )
+    with pytest.raises(MedrobustError, match=text):
+        check_maps(subject, METHODS, [FINDING], shuffled=other, eps=EPS)
 
 
 def test_the_edges_are_those_of_the_image() -> None:
