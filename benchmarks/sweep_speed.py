@@ -5,7 +5,8 @@ python benchmarks/sweep_speed.py [--images 16] [--threads 2] [--json FILE]
 The plain way is that of the published code: an image, a radius, a clean pass, ten steps of sign
 gradient ascent from the image, a pass of the result; then the next radius. The gradient is taken as
 `loss.backward()` does, parameters included. Ours is that of `medrobust evaluate`: APGD with as many
-steps, all images of a batch at once, with what radii share and batch norms folded. Seconds are per image.
+steps, all images of a batch at once, with what radii share and batch norms folded. Seconds are per
+image.
 """
 
 import argparse

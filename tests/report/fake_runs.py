@@ -39,6 +39,10 @@ SKILL = {
 STRENGTH = {"pgd": 1.0, "fast": 1.05, "strong": 1.1}
 """Of attacks, as a multiple of PGD's effect."""
 FOCUS = {"single": 0.5, "clean": 0.6, "adv": 1.6}
+SCORES = ("hit_rate", "mass_accuracy")
+METHODS = {"gradient": 1.0, "grad-cam": 0.8}
+"""Of maps, with their share of the focus."""
+BASELINES = {"centre": 0.3, "untrained:gradient": 0.1, "untrained:grad-cam": 0.12}
 
 
 @dataclass(frozen=True)
@@ -281,46 +285,56 @@ def write_attacked(file: Path, store: Store, seed: int) -> None:
 
 
 def _write_explanations(run: Path, store: Store, regime: str, seed: int) -> None:
-    lines = []
-    for branch in BRANCHES[regime]:
-        focus = FOCUS[branch] + (1.0 if regime == "adversarial" else 0)
-        for finding in store.findings:
-            truth = {r: m for r, m in store.truth(finding).items() if r in set(store.rows("test"))}
-            generator = np.random.default_rng([seed, len(finding), len(branch)])
-            names = [str(store.table["image_id"].iloc[row]) for row in truth]
-            maps = np.stack(
-                [generator.normal(size=m.shape) + focus * 2 * m for m in truth.values()]
-            )
-            _write_maps(run, store.info.name, branch, finding, names, maps)
-            for row, name in zip(truth, names, strict=True):
-                for method, skill in (("gradient", focus), ("centre", 0.3), ("untrained", 0.1)):
-                    chance = truth[row].mean()
-                    hit = float(generator.random() < chance + (1 - chance) * min(0.95, skill / 2.5))
-                    mass = float(
-                        np.clip(chance * (1 + 2 * skill) + generator.normal(0, 0.02), 0, 1)
-                    )
-                    head = {
-                        "store": store.info.name,
-                        "split": "test",
-                        "branch": branch,
-                        "method": method,
-                        "finding": finding,
-                        "image_id": name,
-                    }
-                    lines.append(head | {"score": "hit_rate", "value": hit})
-                    lines.append(head | {"score": "mass_accuracy", "value": mass})
+    rows = set(store.rows("test"))
+    lines: list[dict[str, Any]] = []
+    for finding in store.findings:
+        names = store.table["image_id"].astype(str)
+        truth = {names.iloc[r]: m for r, m in store.truth(finding).items() if r in rows}
+        areas = {name: float(mask.mean()) for name, mask in truth.items()}
+        lines += [
+            _score(store, "area", finding, name, s, a) for name, a in areas.items() for s in SCORES
+        ]
+        for method, skill in BASELINES.items():
+            lines += _scores(store, method, finding, areas, skill, seed)
+        for branch in BRANCHES[regime]:
+            focus = FOCUS[branch] + (1.0 if regime == "adversarial" else 0)
+            for method, share in METHODS.items():
+                generator = np.random.default_rng([seed, len(finding), len(branch)])
+                maps = [generator.normal(size=m.shape) + 2 * focus * m for m in truth.values()]
+                folder = run / "explain" / "maps" / store.info.name / "test" / branch / method
+                write_maps(folder / f"{file_name(finding)}.npz", list(truth), np.stack(maps))
+                scores = _scores(store, method, finding, areas, share * focus, seed)
+                lines += [line | {"branch": branch} for line in scores]
     pd.DataFrame(lines).to_csv(run / "explain" / "scores.csv", index=False)
 
 
-def _write_maps(
-    run: Path, store: str, branch: str, finding: str, names: list[str], maps: np.ndarray
-) -> None:
-    folder = run / "explain" / "maps" / store / branch / "gradient"
-    folder.mkdir(parents=True, exist_ok=True)
+def _scores(
+    store: Store, method: str, finding: str, areas: Mapping[str, float], skill: float, seed: int
+) -> list[dict[str, Any]]:
+    generator = np.random.default_rng([seed, len(finding), int(100 * skill)])
+    lines = []
+    for name, area in areas.items():
+        hit = float(generator.random() < area + (1 - area) * min(0.95, skill / 2.5))
+        mass = float(np.clip(area * (1 + 2 * skill) + generator.normal(0, 0.02), 0, 1))
+        for score, value in zip(SCORES, (hit, mass), strict=True):
+            lines.append(_score(store, method, finding, name, score, value))
+    return lines
+
+
+def _score(
+    store: Store, method: str, finding: str, name: str, score: str, value: float
+) -> dict[str, Any]:
+    head = {"store": store.info.name, "split": "test", "branch": "", "method": method}
+    return head | {"finding": finding, "image_id": name, "score": score, "value": value}
+
+
+def write_maps(file: Path, names: list[str], maps: np.ndarray) -> None:
+    """As `explain` does: float16 of at most 1, and what they were divided by."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     scale = np.abs(maps).reshape(len(maps), -1).max(axis=1)
     shaped = scale.reshape(-1, *[1] * (maps.ndim - 1))
     np.savez_compressed(
-        folder / f"{file_name(finding)}.npz",
+        file,
         image_id=np.array(names, dtype=str),
         map=(maps / shaped).astype(np.float16),
         scale=(0.02 * scale).astype(np.float32),

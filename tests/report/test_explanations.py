@@ -1,90 +1,142 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from pages import outline, text_of
 
-from medrobust.report.explanations import (
-    Scored,
-    explanation_tables,
-    mean_with_interval,
-    verdicts,
-)
+from medrobust.errors import MedrobustError
+from medrobust.explain.summary import BASELINES, summarise
+from medrobust.report.explanations import NAMES, Explanations, explanation_section
 from medrobust.report.figures import styles
 from medrobust.report.numbers import Numbers
+from medrobust.report.page import _environment
 from medrobust.report.read import SCORE_COLUMNS
+from medrobust.report.scored import ALL, REDRAWS, Scored
+from medrobust.report.tables import Table
+
+NAN = float("nan")
+BETTER = "Better than every baseline"
 
 
-def scored(numbers: Numbers, values: dict[str, list[float]], branch: str = "single") -> Scored:
-    """The standard run with these hit rates by method, one image each."""
-    rows = [
-        ("blobs", "test", "" if method == "centre" else branch, method, "Nodule", f"i{i}", score, v)
+def rows(
+    values: Mapping[str, Sequence[float]],
+    score: str = "hit_rate",
+    finding: str = "Nodule",
+    branch: str = "single",
+) -> pd.DataFrame:
+    """Scores of the first images by method; baselines have no branch."""
+    where = {name: "" if name.partition(":")[0] in BASELINES else branch for name in values}
+    found = [
+        ("blobs", "test", where[method], method, finding, f"i{number}", score, value)
         for method, scores in values.items()
-        for i, v in enumerate(scores)
-        for score in ("hit_rate", "mass_accuracy")
+        for number, value in enumerate(scores)
     ]
-    run = replace(numbers.runs[0], scores=pd.DataFrame(rows, columns=SCORE_COLUMNS))
-    return Scored(Numbers([run], numbers.evaluation), {})
+    return pd.DataFrame(found, columns=SCORE_COLUMNS)
 
 
-def test_the_interval_of_a_mean_is_that_of_normal_theory() -> None:
-    values = np.random.default_rng(0).normal(size=400)
-    found = mean_with_interval(values, np.arange(400))
-    half = 1.96 * values.std() / 20
-    assert found.value == values.mean()
-    assert (found.low, found.high) == pytest.approx(
-        (found.value - half, found.value + half), abs=0.02
+def scored(
+    numbers: Numbers, *tables: pd.DataFrame, patients: Mapping[str, str] | None = None
+) -> Scored:
+    """The standard run alone, with these scores."""
+    run = replace(numbers.runs[0], scores=pd.concat(tables))
+    return Scored(Numbers([run], numbers.evaluation), patients or {})
+
+
+def section(given: Scored) -> Explanations:
+    found = explanation_section(given, styles(given.numbers.arms))
+    assert found is not None
+    return found
+
+
+def cells(table: Table, group: int = 0) -> list[str]:
+    return [cell.main for cell in table.groups[group].rows[0].cells]
+
+
+def test_every_baseline_has_a_name() -> None:
+    assert list(NAMES) == list(BASELINES)
+
+
+def test_means_and_intervals_are_those_of_the_summary(numbers: Numbers) -> None:
+    generator = np.random.default_rng(0)
+    table = rows({name: generator.random(30).tolist() for name in ("gradient", "centre", "area")})
+    patients = {f"i{number}": f"p{number // 3}" for number in range(30)}
+    (shown,) = section(scored(numbers, table, patients=patients)).tables
+    assert shown.columns == [
+        *("Method, model and branch", "Images", "Map", "Area alone", "Centre prior", BETTER)
+    ]
+    assert shown.caption == (
+        "Hit rate: how often the map's strongest pixel lies inside the finding. 95 % bootstrap "
+        "intervals; all findings together."
+    )
+    expected = summarise(table, patients, REDRAWS).set_index("method")
+    count, *estimates, verdict = shown.groups[0].rows[0].cells
+    assert (count.main, count.note) == ("30", "")
+    for name, cell in zip(("gradient", "area", "centre"), estimates, strict=True):
+        assert cell.main == f"{expected['value'][name]:.2f}"
+        assert cell.note == f"{expected['low'][name]:.2f}–{expected['high'][name]:.2f}"
+    assert shown.words == (4,)
+    assert (verdict.main, verdict.note) == ("beats none", "")
+
+
+def test_a_map_beats_every_baseline(numbers: Numbers) -> None:
+    table = rows({"gradient": [1.0] * 20, "area": [0.1] * 20, "untrained:gradient": [0.0] * 20})
+    found = section(scored(numbers, table))
+    verdict = found.tables[0].groups[0].rows[0].cells[-1]
+    assert (verdict.main, verdict.note) == ("beats all", "p < 0.001")
+    assert found.sentences == ["The gradient maps of standard: hit rate 1.00 beats every baseline."]
+
+
+def test_what_is_not_beaten_is_named(numbers: Numbers) -> None:
+    half = [1.0, 0.0] * 10
+    table = rows({"gradient": half, "area": [0.1] * 20, "centre": half[::-1], "random": [0.0] * 20})
+    worse = rows(
+        {"gradient": [0.2] * 20, "edge": [0.6] * 20, "centre": [0.2] * 20}, "mass_accuracy"
+    )
+    found = section(scored(numbers, table, worse))
+    assert found.sentences == [
+        "The gradient maps of standard: hit rate 0.50 cannot be told from centre prior (0.50); mass "
+        "accuracy 0.200 cannot be told from centre prior (0.200) and is worse than edge "
+        "detector (0.600)."
+    ]
+    verdict = found.tables[0].groups[0].rows[0].cells[-1]
+    assert (verdict.main, verdict.note) == ("beats all but centre prior", "")
+    assert found.tables[1].groups[0].rows[0].cells[-1].note == (
+        "not centre prior and edge detector"
     )
 
 
-def test_images_of_one_patient_are_drawn_together() -> None:
-    values = np.repeat(np.random.default_rng(0).normal(size=100), 4)
-    together = mean_with_interval(values, np.repeat(np.arange(100), 4))
-    apart = mean_with_interval(values, np.arange(400))
-    assert together.high - together.low > 1.6 * (apart.high - apart.low)
-
-
-@pytest.mark.parametrize(
-    ("own", "claim"),
-    [
-        ([1.0] * 20, "hit rate 1.00 beats every baseline (centre prior 0.50, difference +0.50, "),
-        ([0.0] * 20, "hit rate 0.00 is worse than a baseline that knows nothing of the finding "),
-        ([1.0, 0.0] * 10, "hit rate 0.50 cannot be told from the strongest baseline (centre "),
-    ],
-)
-def test_verdicts(numbers: Numbers, own: list[float], claim: str) -> None:
-    given = {"gradient": own, "centre": [1.0, 1.0, 0.0, 0.0] * 5, "untrained": [0.0] * 20}
-    (sentence,) = verdicts(scored(numbers, given))
-    assert sentence.startswith(f"The maps of standard: {claim}")
-    assert "; mass accuracy " in sentence
-
-
-def test_tables_hold_the_means(numbers: Numbers) -> None:
-    given = scored(numbers, {"gradient": [1, 1, 1, 0], "centre": [1, 0, 0, 0]})
-    looks = styles(given.numbers.arms)
-    hit_rate, mass = explanation_tables(given, looks, per_finding=False)
-    assert hit_rate.columns == [
-        "Method, model and branch",
-        "Images",
-        "Map",
-        "Centre prior",
-        "Map − best baseline",
+def test_a_rare_hit_is_not_called_worse_than_the_area(numbers: Numbers) -> None:
+    never = rows({"gradient": [0.0] * 30, "area": [0.01] * 30})
+    share = rows({"gradient": [0.0] * 30, "area": [0.01] * 30}, "mass_accuracy")
+    assert section(scored(numbers, never, share)).sentences == [
+        "The gradient maps of standard: hit rate 0.00 cannot be told from area alone (0.01); mass accuracy "
+        "0.000 is worse than area alone (0.010)."
     ]
-    cells = [cell.main for cell in hit_rate.groups[0].rows[0].cells]
-    assert cells == ["4", "0.75", "0.25", "+0.50"]
-    assert mass.groups[0].rows[0].cells[1].main == "0.750"
-    per_finding = explanation_tables(given, looks, per_finding=True)
-    assert [group.head for group in per_finding[0].groups] == ["gradient, Nodule"]
 
 
-def test_no_baseline_no_verdict(numbers: Numbers) -> None:
-    assert verdicts(scored(numbers, {"gradient": [1.0, 0.0]})) == []
+def test_a_win_over_several_baselines_needs_more(numbers: Numbers) -> None:
+    """Of 6 patients p is 2/64 at the least: enough for one baseline, too much for two."""
+    one = {"gradient": [0.5] * 6, "centre": [0.1] * 6}
+    for given, expected in ((one, "beats all"), (one | {"edge": [0.1] * 6}, "beats none")):
+        table = section(scored(numbers, rows(given))).tables[0]
+        assert cells(table)[-1] == expected
 
 
-def test_no_scores_no_tables(numbers: Numbers) -> None:
-    empty = scored(numbers, {})
-    assert explanation_tables(empty, {}, per_finding=False) == []
-    assert verdicts(empty) == []
+def test_findings_are_pooled_as_cases_and_patients_stay_together(numbers: Numbers) -> None:
+    first = rows({"gradient": [1.0, 1.0, 0.0], "centre": [0.0, 0.0, 0.0]})
+    second = rows({"gradient": [0.0, NAN, 0.0], "centre": [1.0, 0.0, 0.0]}, finding="Mass")
+    found = section(scored(numbers, first, second, patients=dict.fromkeys(["i0", "i1"], "p")))
+    count, map_, *_ = found.tables[0].groups[0].rows[0].cells
+    assert (count.main, count.note) == ("5", "1 not scorable")
+    assert map_.main == "0.40"
+    (by_finding,) = found.finding_tables
+    assert [group.head for group in by_finding.groups] == ["gradient, Nodule", "gradient, Mass"]
+    assert cells(by_finding, 0)[:3] == ["3", "0.67", "0.00"]
+    assert cells(by_finding, 1)[:3] == ["2", "0.00", "0.33"]
+    assert by_finding.groups[1].rows[0].cells[0].note == "1 not scorable"
+    assert by_finding.caption.endswith("95 % bootstrap intervals.")
 
 
 def test_each_method_has_the_untrained_network_of_its_own(numbers: Numbers) -> None:
@@ -92,18 +144,50 @@ def test_each_method_has_the_untrained_network_of_its_own(numbers: Numbers) -> N
         **{"gradient": [1.0, 0.0], "untrained:gradient": [0.0, 0.0]},
         **{"grad-cam": [1.0, 1.0], "untrained:grad-cam": [1.0, 0.0]},
     }
-    tables = scored(numbers, given)
-    hit_rate, _ = explanation_tables(tables, styles(tables.numbers.arms), per_finding=False)
+    (hit_rate,) = section(scored(numbers, rows(given))).tables
     assert hit_rate.columns[3] == "Untrained network"
     means = {group.head: [c.main for c in group.rows[0].cells[1:3]] for group in hit_rate.groups}
     assert means == {"gradient": ["0.50", "0.00"], "grad-cam": ["1.00", "0.50"]}
 
 
-def test_the_share_inside_an_anatomy_has_a_table(numbers: Numbers) -> None:
-    given = scored(numbers, {"gradient": [0.2, 0.4]})
-    inside = given.numbers.runs[0].scores.assign(score="inside:left lung+right lung")
-    run = replace(given.numbers.runs[0], scores=inside)
-    given = Scored(Numbers([run], numbers.evaluation), {})
-    (table,) = explanation_tables(given, styles(given.numbers.arms), per_finding=False)
-    assert table.caption.startswith("Share of the map's strength inside left lung, right lung. ")
-    assert verdicts(given) == []
+def test_without_baselines_there_is_no_verdict(numbers: Numbers) -> None:
+    found = section(scored(numbers, rows({"gradient": [1.0, 0.0]})))
+    assert found.sentences == []
+    assert cells(found.tables[0]) == ["2", "0.50", "–"]
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_no_scores_no_section(numbers: Numbers, split: str) -> None:
+    table = rows({"centre": [1.0]} if split == "test" else {"gradient": [1.0]})
+    given = scored(numbers, table.assign(split=split))
+    assert explanation_section(given, styles(given.numbers.arms)) is None
+
+
+def test_each_tolerance_and_truth_has_a_table_of_its_own(numbers: Numbers) -> None:
+    names = ("inside:left lung", "hit_rate@opacity", "hit_rate:10mm", "hit_rate")
+    found = section(scored(numbers, *(rows({"gradient": [0.0, 1.0]}, name) for name in names)))
+    assert [table.caption.partition(". ")[0] for table in found.tables] == [
+        "Hit rate: how often the map's strongest pixel lies inside opacity",
+        "Hit rate: how often the map's strongest pixel lies within 10 mm of the finding",
+        "Hit rate: how often the map's strongest pixel lies inside the finding",
+        "Share of the map's strength inside left lung",
+    ]
+
+
+def test_a_score_that_is_there_twice_is_refused(numbers: Numbers) -> None:
+    table = rows({"gradient": [1.0]})
+    with pytest.raises(MedrobustError, match="expected one row for each image, found several of "):
+        section(scored(numbers, table, table))
+
+
+def test_the_page_is_sound(numbers: Numbers) -> None:
+    given = Scored(numbers, {})
+    macro = _environment().get_template("explanations.html.j2").module.explanations
+    page = str(macro(section(given)))
+    parsed = outline(page)
+    assert parsed.problems == []
+    assert parsed.open == []
+    words = text_of(page)
+    assert "Whose maps point better?" in words
+    assert ALL in words
+    assert "<b>" not in page

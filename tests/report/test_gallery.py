@@ -1,17 +1,21 @@
 import base64
 import io
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_runs import EPS, FINDINGS, Workplace
+from fake_runs import EPS, FINDINGS, Workplace, write_maps
 from numpy.testing import assert_allclose
 from PIL import Image
 
 from medrobust.data.cases import gallery_rows
+from medrobust.errors import MedrobustError
 from medrobust.report.figures import styles
 from medrobust.report.gallery import Gallery, gallery
 from medrobust.report.numbers import Numbers
+from medrobust.report.pictures import saliency_limit
 from medrobust.report.predicted import Predicted
 from medrobust.report.text import number
 
@@ -80,10 +84,81 @@ def test_without_maps_there_is_no_gallery(numbers: Numbers, workplace: Workplace
     assert gallery(lost, styles(lost.arms), workplace.store, Predicted(lost)) is None
 
 
+def test_maps_are_those_of_the_split_in_their_scale(
+    shown: Gallery, numbers: Numbers, workplace: Workplace
+) -> None:
+    assert shown.methods == ["gradient", "grad-cam"]
+    case = shown.cases["Nodule"][0]
+    for panel in case.panels:
+        assert [one.method for one in panel.maps] == shown.methods
+        assert all(one.picture for one in panel.maps)
+    folder = workplace.runs / "standard" / "0" / "explain" / "maps" / "blobs" / "test" / "single"
+    with np.load(folder / "gradient" / "Nodule.npz") as saved:
+        place = saved["image_id"].tolist().index(case.image_id)
+        values = saved["map"][place].astype(np.float32) * saved["scale"][place]
+    assert case.panels[0].maps[0].limit == f"{saliency_limit(values):#.2g}"
+
+
+def copied(numbers: Numbers, workplace: Workplace, folder: Path) -> tuple[Numbers, Path]:
+    """The standard run alone where a test may change it, and its folder of maps."""
+    path = shutil.copytree(workplace.runs / "standard" / "0", folder / "run")
+    alone = Numbers([replace(numbers.runs[0], path=path)], numbers.evaluation)
+    return alone, path / "explain" / "maps" / "blobs" / "test" / "single"
+
+
+def drawn(alone: Numbers, workplace: Workplace) -> Gallery | None:
+    return gallery(alone, styles(alone.arms), workplace.store, Predicted(alone))
+
+
+def test_another_method_is_shown_where_there_is_no_gradient(
+    numbers: Numbers, workplace: Workplace, tmp_path: Path
+) -> None:
+    alone, maps = copied(numbers, workplace, tmp_path)
+    shutil.rmtree(maps / "grad-cam")
+    (maps / "gradient").rename(maps / "occlusion")
+    found = drawn(alone, workplace)
+    assert found is not None
+    assert found.methods == ["occlusion"]
+    maps.rename(maps.parents[1] / "val")
+    assert drawn(alone, workplace) is None
+
+
+def test_a_map_that_is_not_finite_is_none(
+    numbers: Numbers, workplace: Workplace, tmp_path: Path
+) -> None:
+    alone, maps = copied(numbers, workplace, tmp_path)
+    file = maps / "gradient" / "Nodule.npz"
+    with np.load(file) as saved:
+        names, values = saved["image_id"].tolist(), saved["map"].astype(np.float32)
+    values[:, 0, 0] = np.nan
+    write_maps(file, names, values)
+    found = drawn(alone, workplace)
+    assert found is not None
+    assert [one.picture != "" for one in found.cases["Nodule"][0].panels[0].maps] == [False, True]
+
+
+@pytest.mark.parametrize("left", [0, 7, 500, -5])
+def test_damaged_maps(numbers: Numbers, workplace: Workplace, tmp_path: Path, left: int) -> None:
+    alone, maps = copied(numbers, workplace, tmp_path)
+    file = maps / "grad-cam" / "Nodule.npz"
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(MedrobustError) as caught:
+        drawn(alone, workplace)
+    assert str(caught.value) == f"{file}: expected maps, found another file; run `explain` again"
+
+
+def test_damaged_attacked_images(numbers: Numbers, workplace: Workplace, tmp_path: Path) -> None:
+    alone, _ = copied(numbers, workplace, tmp_path)
+    for file in (tmp_path / "run" / "adversarial").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(MedrobustError, match=r"expected attacked images, .* run `evaluate` again"):
+        drawn(alone, workplace)
+
+
 def test_many_pixels_are_averaged(
     shown: Gallery, numbers: Numbers, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = sum(map(len, shown.cases.values())) * (1 + 3 * 4)
+    pictures = sum(map(len, shown.cases.values())) * (1 + 4 * 4)
     monkeypatch.setattr("medrobust.report.gallery.PIXELS", pictures * 20**2)
     found = gallery(numbers, styles(numbers.arms), workplace.store, Predicted(numbers))
     assert found is not None

@@ -247,14 +247,20 @@ def test_the_page_is_sound_and_escapes_names(runs: Path) -> None:
     assert all(source.startswith("data:image/") for source in sources)
 
 
-def test_damaged_files(runs: Path) -> None:
-    run = runs / "dual" / "0" / "explain"
-    arrays = run / "counterfactuals" / "blobs" / "test" / "clean" / "Nodule.npz"
-    arrays.write_bytes(b"nothing")
-    with pytest.raises(
-        MedrobustError, match=r"expected arrays of counterfactuals.*`explain` again"
-    ):
+@pytest.mark.parametrize("left", [0, 7, 500, -5])
+def test_damaged_pictures(runs: Path, left: int) -> None:
+    folder = runs / "dual" / "0" / "explain" / "counterfactuals" / "blobs" / "test" / "clean"
+    file = folder / "Nodule.npz"
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(MedrobustError) as caught:
         counterfactual_section(material(runs))
-    (run / "counterfactuals.csv").write_text("store,split\nblobs,test\n")
-    with pytest.raises(MedrobustError, match="expected a table of counterfactuals, found another"):
+    assert str(caught.value) == (
+        f"{file}: expected counterfactuals, found another file; run `explain` again"
+    )
+
+
+@pytest.mark.parametrize("content", ["store,split\nblobs,test\n", ""])
+def test_a_damaged_table(runs: Path, content: str) -> None:
+    (runs / "dual" / "0" / "explain" / "counterfactuals.csv").write_text(content)
+    with pytest.raises(MedrobustError, match="expected a table with columns store, split, branch"):
         counterfactual_section(material(runs))

@@ -17,7 +17,13 @@ from medrobust.explain.similarity_stage import CKA
 from medrobust.report.dial import dial_figure, dial_sentence, dial_table, read_dials
 from medrobust.report.figures import styles
 from medrobust.report.geometry import geometry_section
-from medrobust.report.landscape import LOSS, Steepness, read_surface, surface_figures
+from medrobust.report.landscape import (
+    LOSS,
+    Steepness,
+    mean_with_interval,
+    read_surface,
+    surface_figures,
+)
 from medrobust.report.material import Material
 from medrobust.report.numbers import Numbers
 from medrobust.report.page import _environment
@@ -161,6 +167,31 @@ def test_means_of_images_in_their_places(dual: Material) -> None:
     )
     assert "the adversarial branch of dual can be moved by at least 35.00" in second
     assert set(table["measure"]) > set(LOSS)
+
+
+def test_the_interval_of_a_mean_is_that_of_normal_theory() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    found = mean_with_interval(values, np.arange(400))
+    half = 1.96 * values.std() / 20
+    assert found.value == values.mean()
+    assert (found.low, found.high) == pytest.approx(
+        (found.value - half, found.value + half), abs=0.02
+    )
+
+
+def test_images_of_one_patient_are_drawn_together() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(size=100), 4)
+    together = mean_with_interval(values, np.repeat(np.arange(100), 4))
+    apart = mean_with_interval(values, np.arange(400))
+    assert together.high - together.low > 1.6 * (apart.high - apart.low)
+
+
+def test_patients_are_looked_up_once(dual: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_geometry(dual)
+    calls, patients = [], Predicted.patients
+    monkeypatch.setattr(Predicted, "patients", lambda self: calls.append(self) or patients(self))
+    assert Steepness.of(dual).table(LOSS, "caption")
+    assert len(calls) == 1
 
 
 def test_images_of_other_places_do_not_count(dual: Material) -> None:

@@ -11,22 +11,20 @@ from medrobust.explain.sanity.table import COLUMNS, WHOLE, Outcome, merge_sanity
 from medrobust.report.material import Material
 from medrobust.report.numbers import Numbers
 from medrobust.report.page import _environment
+from medrobust.report.sanity_checked import EDGE, Checked, read_checked
 from medrobust.report.sanity_maps import (
-    EDGE,
-    Checked,
     cascade_figures,
     finding_sanity_table,
     method_styles,
-    read_checked,
     sanity_of_maps,
-    sanity_sentences,
     sanity_table,
 )
+from medrobust.report.sanity_sentences import sanity_sentences
 from medrobust.report.terms import Arm
 
 Found = Mapping[tuple[str, str], list[Outcome]]
 """(method, finding) -> outcomes."""
-RULE = "passes where the interval lies above 0.5; eps = 0.01568627"
+RULE = "passes where the interval lies above 0.5; l∞ radius eps = 0.01568627"
 ERASED = [
     Outcome("randomisation", "fc", 0.6, 0.5, 0.7, 9),
     Outcome("randomisation", "conv1", 0.2, 0.1, 0.3, 9),
@@ -63,7 +61,7 @@ def checked(plain: Material, tmp_path: Path) -> Callable[[pd.DataFrame], Materia
     """The runs, the first seed of dual with these checks."""
 
     def write(rows: pd.DataFrame) -> Material:
-        merge_sanity(tmp_path / "explain" / "sanity.csv", rows, [])
+        merge_sanity(tmp_path / "explain" / "sanity.csv", rows)
         runs = [
             replace(run, path=tmp_path if run.label == "dual, seed 0" else tmp_path / "none")
             for run in plain.numbers.runs
@@ -123,7 +121,7 @@ def test_the_table_of_findings_says_why_not(plain: Material) -> None:
 def test_sentences(plain: Material) -> None:
     assert sanity_sentences(only(FOUND, plain)) == [
         "The gradient maps of the adversarial branch of dual can be made to mark something else by "
-        "a change of the image of at most ε = 4/255, while the prediction stays (1 of 2 "
+        "changing no pixel by more than ε = 4/255, while the prediction stays (1 of 2 "
         "comparisons; mean 0.30).",
         "The occlusion maps of the adversarial branch of dual pass every check that could be made "
         "(2).",

@@ -77,6 +77,9 @@ def test_what_is_about_no_item_names_none() -> None:
         ("answered", {"values": {}}),
         ("answered", {"values": [1]}),
         ("answered", {"values": {1: 2}}),
+        ("answered", {"values": {"": 2}}),
+        ("answered", {"values": {"a\n": 2}}),
+        ("viewed", {"a\rb": 2}),
         ("answered", {"values": {"a": 1}, "more": 1}),
         ("answered", [1]),
         ("answered", None),
@@ -125,7 +128,7 @@ def test_the_size_of_a_body_is_limited() -> None:
 def test_the_length_of_a_text_is_limited() -> None:
     event(body={"values": {"words": "é" * MOST_TEXT}})
     words = f"text: expected at most {MOST_TEXT} characters, found {MOST_TEXT + 1}"
-    for values in ({"words": "x" * (MOST_TEXT + 1)}, {"x" * (MOST_TEXT + 1): 1}):
+    for values in ({"words": "x" * (MOST_TEXT + 1)}, {"words": [{"x" * (MOST_TEXT + 1): 1}]}):
         with pytest.raises(EventError, match=f"^{words}$"):
             event(body={"values": values})
 

@@ -259,6 +259,8 @@ def test_an_exchanged_key_is_told(folder: Path) -> None:
     assert verify(folder)[0] == Finding("key", "sealed/key.json", "ok")
     key.write_text(json.dumps({"items": {"a": 1}}))
     assert told in wrong(folder)
+    (folder / "study.yaml").write_bytes(b"{\xff: [")
+    assert told in wrong(folder)
 
 
 def test_what_the_server_would_have_refused_is_told(folder: Path) -> None:

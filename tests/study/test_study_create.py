@@ -82,7 +82,7 @@ def runs(
 
 def write(store: Store, root: Path, kind: int) -> None:
     name, branch, method = PLACES[kind]
-    folder = root / name / "0" / "explain" / "maps" / "phantom" / branch / method
+    folder = root / name / "0" / "explain" / "maps" / "phantom" / "test" / branch / method
     rows = store.rows("train")
     ids = [str(identity) for identity in store.table["image_id"].iloc[rows]]
     for finding in FINDINGS:
@@ -292,8 +292,8 @@ def test_what_the_user_should_know(runs: list[RunDir], tiny_store: Store, tmp_pa
     assert notes == [
         "each of 2 readers judges 40 maps in 3 blocks, 4 of them for the second time, after 2 "
         "for practice",
-        "conditions are balanced for every reader; over readers they are so with 6 readers or a "
-        "multiple, not with 2",
+        "conditions are balanced for every reader; over readers they are so with a multiple of 3 "
+        "readers, not with 2",
         "the title or a question has the name of condition Plain in it: readers would know what "
         "is compared",
     ]
@@ -332,7 +332,15 @@ def test_missing_maps_are_named_with_the_commands_that_make_them(
     standard, dual = runs
     options = "--split train --methods {} --all-images --finding consolidation --finding effusion"
     head = f"--store {shlex.quote(str(tiny_store.path))} "
-    maps = standard.explain / "maps" / "phantom" / "single" / "smooth-grad" / "consolidation.npz"
+    maps = (
+        standard.explain
+        / "maps"
+        / "phantom"
+        / "test"
+        / "single"
+        / "smooth-grad"
+        / "consolidation.npz"
+    )
     assert text == (
         f"maps: 4 of 4 files are missing, such as {maps}; make them with "
         f"`medrobust explain {standard.path} {head}{options.format('smooth-grad')}` and "
@@ -371,9 +379,18 @@ def test_several_seeds_need_one_to_be_named(
         text = (runs[1].path / name).read_text()
         (other.path / name).write_text(text.replace("seed: 0", "seed: 1"))
     with pytest.raises(MedrobustError, match=r"found 'dual', several seeds of it: name one"):
-        sources(settings().conditions, [*runs, other], tiny_store)
+        sources(settings().conditions, [*runs, other], tiny_store, "test")
     named = settings(conditions=[{"name": "a", "run": "dual/1"}])
-    assert sources(named.conditions, [*runs, other], tiny_store)[0].run == other
+    assert sources(named.conditions, [*runs, other], tiny_store, "test")[0].run == other
+
+
+def test_a_finding_has_any_of_its_names_once(
+    runs: list[RunDir], tiny_store: Store, tmp_path: Path
+) -> None:
+    config = settings(findings=["Pleural Effusion", "effusion"])
+    create_study(config, runs, tiny_store, tmp_path / "s")
+    items = read(tmp_path / "s", "items.json")["items"].values()
+    assert {item["finding"] for item in items} == {"effusion"}
 
 
 def test_a_finding_that_the_store_does_not_have(
@@ -395,7 +412,7 @@ def test_too_few_images(runs: list[RunDir], tiny_store: Store, tmp_path: Path) -
 def test_a_finding_has_the_file_of_any_of_its_names(
     runs: list[RunDir], tiny_store: Store, tmp_path: Path
 ) -> None:
-    source = sources(settings().conditions, runs, tiny_store)[0]
+    source = sources(settings().conditions, runs, tiny_store, "test")[0]
     (tmp_path / "Pleural Effusion.npz").write_bytes(source.path("effusion").read_bytes())
     moved = replace(source, folder=tmp_path)
     assert moved.path("effusion").name == "Pleural Effusion.npz"
@@ -433,7 +450,15 @@ def test_a_truncated_file_is_no_map(runs: list[RunDir], tmp_path: Path) -> None:
 def test_another_store_with_sixteen_bits(runs: list[RunDir], tmp_path: Path) -> None:
     store = prepare(Phantom(images=40, size=32, seed=1), tmp_path / "store", size=None, bits=16)
     folder = tmp_path / "standard" / "0"
-    maps = folder / "explain" / "maps" / f"phantom-{store.checksum[:8]}" / "single" / "gradient"
+    maps = (
+        folder
+        / "explain"
+        / "maps"
+        / f"phantom-{store.checksum[:8]}"
+        / "test"
+        / "single"
+        / "gradient"
+    )
     maps.mkdir(parents=True)
     for name in ("config.yaml", "provenance.json"):
         (folder / name).write_bytes((runs[0].path / name).read_bytes())
@@ -452,7 +477,7 @@ def test_another_store_with_sixteen_bits(runs: list[RunDir], tmp_path: Path) -> 
 
 def test_maps_of_another_size(runs: list[RunDir], tiny_store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "standard" / "0"
-    target = folder / "explain" / "maps" / "phantom" / "single" / "gradient"
+    target = folder / "explain" / "maps" / "phantom" / "test" / "single" / "gradient"
     target.mkdir(parents=True)
     for name in ("config.yaml", "provenance.json"):
         (folder / name).write_bytes((runs[0].path / name).read_bytes())
@@ -466,11 +491,55 @@ def test_maps_of_another_size(runs: list[RunDir], tiny_store: Store, tmp_path: P
     )
 
 
-def test_an_old_study_stays(runs: list[RunDir], tiny_store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_answers_are_never_overwritten(
+    runs: list[RunDir], tiny_store: Store, tmp_path: Path, overwrite: bool
+) -> None:
     (tmp_path / "answers.sqlite").write_text("x")
+    with pytest.raises(MedrobustError) as error:
+        create_study(settings(), runs, tiny_store, tmp_path, overwrite=overwrite)
+    assert str(error.value) == (
+        f"{tmp_path} holds readers' answers, which are never overwritten: choose another place"
+    )
+    assert (tmp_path / "answers.sqlite").read_text() == "x"
+
+
+def test_a_study_without_answers_is_overwritten_if_asked(
+    runs: list[RunDir], tiny_store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "study.yaml").write_text("x")
     with pytest.raises(MedrobustError, match=r"exists already"):
         create_study(settings(), runs, tiny_store, tmp_path)
-    assert (tmp_path / "answers.sqlite").read_text() == "x"
+    create_study(settings(), runs, tiny_store, tmp_path, overwrite=True)
+    assert (tmp_path / "study.yaml").read_text().startswith("version: 1")
+
+
+def test_volumes_are_shown_by_their_middle_slice(
+    runs: list[RunDir], tiny_store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "standard" / "0"
+    target = folder / "explain" / "maps" / "phantom" / "test" / "single" / "gradient"
+    target.mkdir(parents=True)
+    for name in ("config.yaml", "provenance.json"):
+        (folder / name).write_bytes((runs[0].path / name).read_bytes())
+    ids = [str(name) for name in tiny_store.table["image_id"]]
+    maps = np.stack([np.zeros((len(ids), 32, 32), np.float32)] * 4, axis=1)
+    maps[:, 2] = drawn(0, 0)
+    for finding in FINDINGS:
+        write_maps(target / f"{finding}.npz", ids, maps)
+    pixels = np.stack([np.asarray(tiny_store.images) // (slice_ + 1) for slice_ in range(4)], 2)
+    info = tiny_store.info.model_copy(update={"size": (4, 32, 32)})
+    volumes = replace(tiny_store, images=pixels, info=info)
+    config = settings(conditions=SETTINGS["conditions"][:1])
+    notes = create_study(config, [RunDir(folder)], volumes, tmp_path / "s")
+    assert notes[-1] == "volumes are shown by their middle slice"
+    name, entry = next(iter(read(tmp_path / "s", "sealed/key.json")["items"].items()))
+    item = read(tmp_path / "s", "items.json")["items"][name]
+    image = np.asarray(Image.open(tmp_path / "s" / "pictures" / item["image"]))
+    assert np.array_equal(image, tiny_store.images[ids.index(entry["image_id"]), 0] // 3)
+    assert entry["boxes"] == []
+    middle = Image.open(tmp_path / "s" / "pictures" / item["map"]).convert("RGBA")
+    assert np.asarray(middle)[..., 3].any()
 
 
 def test_boxes_lie_around_the_finding(tiny_store: Store) -> None:

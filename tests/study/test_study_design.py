@@ -3,12 +3,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from medrobust.errors import MedrobustError
 from medrobust.study.cases import Case, choose_cases, others, quotas
 from medrobust.study.chance import below, rank, shuffled
+from medrobust.study.config import StudyConfig
 from medrobust.study.design import Plan, Reading
 from medrobust.study.squares import williams
 
@@ -50,7 +52,11 @@ def within_one(counts: Counter[int], of: int) -> bool:
     return max(numbers) - min(numbers) <= 1
 
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 
 
 @quick
@@ -133,7 +139,7 @@ def plan_of(readers: int = 6, **changes: int) -> list[Reading]:
     return readings(Plan(cases(30), cases(3, first=100), **given), readers)
 
 
-@pytest.mark.parametrize(("conditions", "readers"), [(3, 6), (4, 4), (2, 2), (5, 10)])
+@pytest.mark.parametrize(("conditions", "readers"), [(3, 3), (3, 6), (4, 4), (2, 2), (5, 10)])
 def test_over_readers_every_case_meets_every_condition_in_every_block_equally_often(
     conditions: int, readers: int
 ) -> None:
@@ -171,6 +177,36 @@ def test_orders_differ_between_readers_blocks_and_seeds() -> None:
 
 def test_more_readers_leave_the_others_as_they_were() -> None:
     assert plan_of(8)[:6] == plan_of(6)
+
+
+@quick
+@given(
+    count=st.integers(1, 30),
+    conditions=st.integers(1, 6),
+    kind=st.sampled_from(["crossed", "once"]),
+    share=st.floats(0, 0.5),
+    gap=st.integers(2, 8),
+)
+def test_whatever_the_settings_allow_can_be_planned(
+    count: int, conditions: int, kind: str, share: float, gap: int
+) -> None:
+    try:
+        config = StudyConfig(
+            title="x",
+            readers=2,
+            conditions=[{"name": f"c{n}", "run": "r"} for n in range(conditions)],
+            design={"kind": kind},
+            cases={"count": count},
+            repeats={"share": share, "gap": gap},
+        )
+    except ValidationError:
+        reject()
+    plan = Plan(
+        cases(count), [], conditions, config.blocks, config.repeated, config.repeats.gap, seed=0
+    )
+    for reading in readings(plan, 2):
+        shown = [showing for block in reading.blocks for showing in block]
+        assert sum(showing.is_repeat for showing in shown) == round(share * count * config.blocks)
 
 
 def test_practice_is_the_same_images_under_conditions_in_turn() -> None:

@@ -1,5 +1,6 @@
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_pictures_have_pixels_and_colours_and_nothing_else(content: bytes) -> No
     assert content.endswith(b"IEND\xaeB`\x82")
 
 
-def test_files_have_one_date(tmp_path) -> None:
+def test_files_have_one_date(tmp_path: Path) -> None:
     for name in ("b", "a"):
         assert write_picture(tmp_path, name, b"x") == f"{name}.png"
     assert {path.stat().st_mtime for path in tmp_path.iterdir()} == {DATE}

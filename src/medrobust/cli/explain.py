@@ -43,6 +43,9 @@ def explain(
     tolerance: Annotated[
         str, typer.Option(help="How far beside the truth still is a hit: 3px or 10mm.")
     ] = "0px",
+    all_images: Annotated[
+        bool, typer.Option("--all-images", help="Maps of every image of the split.")
+    ] = False,
     average: Annotated[
         bool, typer.Option("--average", help="Mean maps of images with and without the finding.")
     ] = False,
@@ -101,7 +104,9 @@ def explain(
 
     names = tuple(METHODS) if methods == "all" else _names(methods or "gradient,grad-cam")
     asked = Questions(
-        wanted=Wanted(names, finding, _names(truth), _names(inside), _tolerance(tolerance)),
+        wanted=Wanted(
+            *(names, finding, _names(truth), _names(inside), _tolerance(tolerance), all_images)
+        ),
         maps=methods is not None or not any(others_asked),
         average=average,
         sanity=sanity,

@@ -1,6 +1,7 @@
 """Class averages: where a model looks for a finding, over many images that have it or lack it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def _write(
 ) -> None:
     branch, name, finding = names
     network, column = subject.networks[branch], subject.column(finding)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for which, rows in both.items():
         mean, count = class_average(subject.maps(network, method, rows, column, done))
         empty = np.zeros(subject.store.images.shape[2:])

@@ -105,8 +105,8 @@ def check_radius(eps: float) -> None:
     """Raise MedrobustError unless ε is above 0."""
     if not eps > 0:
         raise MedrobustError(
-            f"eps: expected a number above 0, found {eps:g}; the geometry of the loss is measured "
-            "in units of it"
+            f"eps: expected a number above 0, found {eps:g}: a ball of no size has nothing "
+            "in it to measure"
         )
 
 

@@ -48,6 +48,8 @@ class Wanted:
     """Names of masks of which the map's share is told, such as lungs."""
     tolerance: Tolerance = field(default_factory=Tolerance)
     """How far beside the truth still counts as a hit."""
+    all_images: bool = False
+    """Maps of every image of the split, as a reader study needs them, not of a few."""
 
     def score_name(self, score: str) -> str:
         """`hit_rate:10mm@opacity`: what it was measured with is in its name."""
@@ -151,7 +153,7 @@ def mapped_rows(store: Store, split: str, finding: str, masks: Masks) -> Rows:
 def _explained(job: _Job, methods: Mapping[str, Method], track: Track) -> Iterator[pd.DataFrame]:
     """Write the maps of one finding, and give the scores of all maps."""
     subject, column = job.subject, job.subject.column(job.finding)
-    rows = np.union1d(job.scored, gallery_rows(subject.store, subject.split))
+    rows = np.union1d(job.scored, _shown(job))
     networks, chosen = len(subject.networks), len(job.validation)
     total = networks * (len(rows) + chosen) + len(job.scored) + chosen
     done = track(len(methods) * total, subject.title(f"maps of {job.finding}"))
@@ -163,6 +165,12 @@ def _explained(job: _Job, methods: Mapping[str, Method], track: Track) -> Iterat
     for name, give in _baselines(job, methods, done).items():
         yield _scores(job, ("", name), give(job.scored), give(job.validation))
     yield _area(job)
+
+
+def _shown(job: _Job) -> Rows:
+    """The images that get a map whether or not it is scored."""
+    store, split = job.subject.store, job.subject.split
+    return store.rows(split) if job.wanted.all_images else gallery_rows(store, split)
 
 
 def _baselines(job: _Job, methods: Mapping[str, Method], done: Count) -> dict[str, Source]:

@@ -20,7 +20,7 @@ def replace_rows(
         MedrobustError: the older table has other columns, or is damaged.
     """
     if path.is_file():
-        older = _as_text(path, list(table))  # numbers stay as they were written
+        older = _as_text(path, table.columns.astype(str).tolist())  # numbers stay as they were written
         new = set(map(tuple, table[list(keys)].astype(str).to_numpy())) | set(gone)
         kept = [tuple(row) not in new for row in older[list(keys)].to_numpy()]
         table = pd.concat([older[kept], table], ignore_index=True)
@@ -30,8 +30,8 @@ def replace_rows(
 def _as_text(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         older = pd.read_csv(path, dtype="str", keep_default_na=False)
-        if list(older) != columns:
-            raise ValueError(f"columns {', '.join(older)}")
+        if older.columns.tolist() != columns:
+            raise ValueError(f"columns {', '.join(map(str, older))}")
     except ValueError as error:
         raise MedrobustError(
             f"{path}: expected columns {', '.join(columns)}, found {str(error).splitlines()[0]}; "

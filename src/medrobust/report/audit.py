@@ -10,13 +10,14 @@ from medrobust.report.csv_rows import read_rows
 from medrobust.report.figures import Style
 from medrobust.report.material import Material
 from medrobust.report.read import Run
-from medrobust.report.tables import Cell, Group, Row, Table, estimate
+from medrobust.report.tables import Group, Row, Table, estimate, signed_estimate
 from medrobust.report.terms import Arm, Estimate
 
 TEXTS = ("store", "split", "branch", "finding", "marker", "measure")
 NUMBERS = ("value", "low", "high", "n")
 EDITS = {"as it is": "As it is", "removed": "Removed", "moved": "Moved", "swapped": "Exchanged"}
 SHARE = "share:"
+UNKNOWN = Estimate(float("nan"))
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class _Audited:
         """The measure of the first method's share."""
         return next((name for name in self.measures if name.startswith(SHARE)), "")
 
+    @property
+    def gap(self) -> Estimate:
+        """AUROC with the marker exchanged minus AUROC as it is."""
+        return self.measures.get("difference swapped", UNKNOWN)
+
 
 def audit_section(material: Material) -> AuditSection | None:
     """What `explain --audit` has left behind; None without any.
@@ -51,7 +57,8 @@ def audit_section(material: Material) -> AuditSection | None:
     found = [one for arm, run in material.models() for one in _read(material, arm, run)]
     if not found:
         return None
-    return AuditSection([_sentence(one) for one in found], _table(found, material.looks))
+    told = [_sentence(one) for one in found if one.gap.scorable]
+    return AuditSection(told, _table(found, material.looks))
 
 
 def _read(material: Material, arm: Arm, run: Run) -> list[_Audited]:
@@ -69,7 +76,7 @@ def _read(material: Material, arm: Arm, run: Run) -> list[_Audited]:
 def _measures(rows: pd.DataFrame) -> dict[str, Estimate]:
     values = rows[list(NUMBERS)].to_numpy(float)
     return {
-        str(measure): Estimate(value, low, high, n=int(n))
+        str(measure): Estimate(value, low, high, n=n)
         for measure, (value, low, high, n) in zip(rows["measure"], values, strict=True)
     }
 
@@ -81,36 +88,29 @@ def _table(found: Sequence[_Audited], looks: Mapping[Arm, Style]) -> Table:
             estimate(one.measures.get("area")),
             estimate(one.measures.get(one.share)),
             *(estimate(one.measures.get(f"auroc {edit}")) for edit in EDITS),
-            _difference(one),
+            signed_estimate(one.gap),
         ]
         row = Row(one.arm.label, cells, f"seed {one.run.seed}", looks[one.arm])
         groups.setdefault(f"{one.finding}, looked for on {one.marker}", []).append(row)
     columns = ["Finding and model", "Share of the picture", "Share of the map"]
     columns += [f"AUROC {name[:1].lower()}{name[1:]}" for name in EDITS.values()]
-    caption = "How much of the map lies on the marker, and AUROC without it. 95 % intervals."
+    methods = dict.fromkeys(one.share.removeprefix(SHARE) for one in found if one.share)
+    whose = f"the {text.enumeration(list(methods))} map" if methods else "the map"
+    caption = f"How much of {whose} lies on the marker, and AUROC without it. 95 % intervals."
     return Table(
         caption, [*columns, "Exchanged − as it is"], [Group(k, v) for k, v in groups.items()]
     )
 
 
-def _difference(one: _Audited) -> Cell:
-    gap = one.measures.get("difference swapped")
-    if gap is None:
-        return Cell(text.DASH)
-    return Cell(text.signed(gap.value), text.signed_interval(gap.low, gap.high))
-
-
 def _sentence(one: _Audited) -> str:
     """In words, what exchanging the marker does."""
-    unknown = Estimate(float("nan"))
-    before, after, gap = (
-        one.measures.get(name, unknown)
-        for name in ("auroc as it is", "auroc swapped", "difference swapped")
+    before, after = (
+        one.measures.get(name, UNKNOWN) for name in ("auroc as it is", "auroc swapped")
     )
     numbers = f"AUROC {text.number(before.value)} becomes {text.number(after.value)}"
-    if gap.high < 0:
+    if one.gap.high < 0:
         verdict = f"depends on {one.marker} for {one.finding}: exchanged, {numbers}"
-    elif gap.low > 0:
+    elif one.gap.low > 0:
         verdict = f"does better for {one.finding} when {one.marker} is exchanged ({numbers})"
     else:
         verdict = f"cannot be shown to depend on {one.marker} for {one.finding} ({numbers})"

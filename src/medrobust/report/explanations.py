@@ -50,7 +50,7 @@ class Judged:
     means: Mapping[Key, Any]
     """Rows of `summarise`."""
     against: Mapping[Key, Sequence[Any]]
-    """Rows of `against_baselines`, one for each baseline."""
+    """Rows of `against_baselines`, one for each baseline and in their order."""
 
     def baseline(self, key: Key, name: str) -> Any | None:
         """The mean of a baseline that a method is held against; None without it."""
@@ -88,6 +88,8 @@ def judge(scored: Scored) -> list[Judged]:
         against: dict[Key, list[Any]] = {}
         for row in records(scored.judged(against_baselines, table)):
             against.setdefault(_key(row), []).append(row)
+        for rows in against.values():
+            rows.sort(key=lambda row: BASELINES.index(_name(row)))
         found.append(Judged(arm, run, means, against))
     return found
 
@@ -105,7 +107,11 @@ def verdicts(judged: Sequence[Judged]) -> list[str]:
     shown = [one for one in judged if first[one.arm] is one]
     method = methods(judged)[0]
     claims = {one.arm: list(_claims(one, method)) for one in shown}
-    return [f"The maps of {arm.phrase}: {'; '.join(told)}." for arm, told in claims.items() if told]
+    return [
+        f"The {method} maps of {arm.phrase}: {'; '.join(told)}."
+        for arm, told in claims.items()
+        if told
+    ]
 
 
 def methods(judged: Sequence[Judged]) -> list[str]:
@@ -174,14 +180,16 @@ def _estimate(row: Any | None) -> Estimate | None:
 
 
 def _verdict(against: Sequence[Any]) -> Cell:
-    """`beats all` above the largest p, or the baselines that are not beaten."""
+    """`beats all` above the largest p, `beats all but centre prior`, `beats none`."""
     if not against:
         return Cell(text.DASH)
     if all(row.wins for row in against):
         largest = text.p_value(max(row.p_holm for row in against))
         return Cell("beats all", f"p {largest if '<' in largest else '= ' + largest}")
     names = [NAMES[_name(row)] for row in against if not _beats(row)]
-    return Cell("no", f"not {text.enumeration(names)}")
+    if len(names) == len(against):
+        return Cell("beats none")
+    return Cell(f"beats all but {text.enumeration(names)}")
 
 
 def _claims(one: Judged, method: str) -> Iterator[str]:

@@ -29,7 +29,7 @@ def quotas(findings: Sequence[str], count: int, negatives: float) -> dict[Stratu
     """How many cases of each stratum: equally many per finding, and of them per `negatives`."""
     without = _shares(round(count * negatives), len(findings))
     total = _shares(count, len(findings))
-    wanted = {}
+    wanted: dict[Stratum, int] = {}
     for finding, n, absent in zip(findings, total, without, strict=True):
         wanted |= {(finding, True): n - absent, (finding, False): absent}
     return wanted

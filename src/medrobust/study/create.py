@@ -8,14 +8,15 @@ from pathlib import Path
 import yaml
 
 from medrobust.data.store import Store
+from medrobust.errors import MedrobustError
 from medrobust.files import new_folder, refuse_existing, sha256_of, write_json, write_text
 from medrobust.progress import Count
 from medrobust.rundir import RunDir
 from medrobust.study import documents
+from medrobust.study.answers import DATABASE
 from medrobust.study.config import StudyConfig
 from medrobust.study.draft import Draft, draft, showings
 from medrobust.study.draw import draw, pictures_of
-from medrobust.study.squares import williams
 
 Track = Callable[[int, str], Count]
 """Called with (total, title); what it returns counts."""
@@ -38,8 +39,9 @@ def create_study(
 
     Raises:
         MedrobustError: before anything is written, for maps, runs, findings or images that are
-            missing, and when `out` exists and `overwrite` is false.
+            missing, and when `out` exists and `overwrite` is false, or has answers in it.
     """
+    _refuse_answers(out)
     refuse_existing(out, overwrite)
     decided = draft(config, runs, store)
     secret = secret or secrets.token_bytes(32)
@@ -48,6 +50,13 @@ def create_study(
         draw(decided, folder / "pictures", secret, done)
         _write(decided, folder, secret)
     return list(_notes(decided))
+
+
+def _refuse_answers(out: Path) -> None:
+    if (out / DATABASE).exists():
+        raise MedrobustError(
+            f"{out} holds readers' answers, which are never overwritten: choose another place"
+        )
 
 
 def _write(decided: Draft, folder: Path, secret: bytes) -> None:
@@ -69,11 +78,10 @@ def _notes(decided: Draft) -> Iterator[str]:
         f"each of {len(config.readers)} readers judges {total} maps in {config.blocks} blocks, "
         f"{config.repeated} of them for the second time, after {len(reading.practice)} for practice"
     )
-    rows = sum(len(square) for square in williams(len(config.conditions)))
-    if len(config.readers) % rows:
+    if len(config.readers) % len(config.conditions):
         yield (
-            f"conditions are balanced for every reader; over readers they are so with {rows} "
-            f"readers or a multiple, not with {len(config.readers)}"
+            "conditions are balanced for every reader; over readers they are so with a multiple "
+            f"of {len(config.conditions)} readers, not with {len(config.readers)}"
         )
     if len(decided.store.info.size) == 3:
         yield "volumes are shown by their middle slice"

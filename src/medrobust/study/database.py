@@ -42,7 +42,11 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         raise MedrobustError(f"expected a database at {path}, found none: no one has answered yet")
     with explained(path):
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,
         )
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     return connection

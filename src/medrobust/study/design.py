@@ -3,7 +3,7 @@
 Cases are dealt into as many groups as there are conditions, evenly within each stratum. In every
 block a reader sees every case once, the groups under different conditions; which, says a row of a
 Williams square. Rows move on by one from reader to reader, so that over as many readers as there
-are rows every case meets every condition in every block equally often.
+are conditions every case meets every condition in every block once.
 
 The only image that a reader meets twice in a block is that of a hidden repeat. Any two showings of
 an image to a reader, also in neighbouring blocks, are at least `gap` maps apart.
@@ -52,12 +52,8 @@ class Plan:
     """At most half of the cases that are not repeated in a block."""
     seed: int
 
-    def readings(self, readers: int) -> list[Reading]:
-        """One for each reader; more readers don't change those of the others."""
-        return [self.reading(reader) for reader in range(readers)]
-
     def reading(self, reader: int) -> Reading:
-        """The reader's, by number from 0."""
+        """The reader's, by number from 0; it does not depend on how many there are."""
         given = [self.allotted(reader, block) for block in range(self.blocks)]
         repeated = self._repeated(reader, given)
         blocks: list[tuple[Showing, ...]] = []
@@ -71,10 +67,9 @@ class Plan:
     def allotted(self, reader: int, block: int) -> list[Showing]:
         """Every case under its condition of this block, not in order yet."""
         squares = williams(self.conditions)
-        square = squares[reader % len(squares)]
-        first = reader // len(squares)
+        square = squares[reader // self.conditions % len(squares)]
         return [
-            Showing(case, square[(first + group) % self.conditions][block])
+            Showing(case, square[(reader + group) % self.conditions][block])
             for case, group in zip(self._dealt(), self._groups(), strict=True)
         ]
 

@@ -11,6 +11,7 @@ from medrobust.data.vocabulary import same_finding
 from medrobust.errors import MedrobustError
 from medrobust.rundir import RunDir
 from medrobust.study.cases import Case, choose_cases, others, quotas
+from medrobust.study.chance import rank
 from medrobust.study.config import StudyConfig
 from medrobust.study.design import Plan, Reading, Showing
 from medrobust.study.maps import Source, refuse_missing, sources
@@ -70,7 +71,7 @@ def draft(config: StudyConfig, runs: Sequence[RunDir], store: Store | None = Non
     """
     images = store or runs[0].training_store()
     findings = _findings(config, images)
-    found = sources(config.conditions, runs, images)
+    found = sources(config.conditions, runs, images, config.split)
     refuse_missing(found, findings, config.split, store.path if store else None)
     candidates = [
         case for finding in findings for case in _candidates(images, config.split, finding, found)
@@ -82,6 +83,7 @@ def draft(config: StudyConfig, runs: Sequence[RunDir], store: Store | None = Non
     first = quotas(findings, wanted.practice, wanted.negatives)
     left = others(candidates, cases)
     practice = choose_cases(left, first, config.seed, one_per_patient=alone)
+    practice.sort(key=lambda case: rank(config.seed, "practice", case.image_id))
     return Draft(config, images, found, cases, practice)
 
 
@@ -96,7 +98,7 @@ def _findings(config: StudyConfig, store: Store) -> list[str]:
             raise MedrobustError(
                 f"findings: expected some of {', '.join(store.findings)}, found {name!r}"
             )
-    return [own for own in known.values() if own]
+    return list(dict.fromkeys(own for own in known.values() if own))
 
 
 def _candidates(store: Store, split: str, finding: str, found: Sequence[Source]) -> list[Case]:

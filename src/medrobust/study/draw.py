@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from medrobust.errors import MedrobustError
 from medrobust.progress import Count
@@ -52,7 +53,7 @@ def draw(draft: Draft, folder: Path, secret: bytes, count: Count) -> None:
 def _images(draft: Draft, secret: bytes) -> Iterator[tuple[str, bytes]]:
     axes = len(draft.store.info.size)
     for image_id, row in draft.rows.items():
-        pixels = plane(np.asarray(draft.store.images[row]), axes)
+        pixels: NDArray[Any] = plane(draft.store.pixels(row), axes)
         yield image_name(secret, image_id), pictures.photograph(pixels)
         if has_deep(draft):
             yield deep_name(secret, image_id), pictures.deep(pixels)

@@ -78,6 +78,12 @@ class Event:
             raise EventError(f"body: {error}") from error
 
 
+_Named = Annotated[
+    dict[Annotated[str, Field(pattern=rf"^{_NAME.pattern}$")], JsonValue], Field(min_length=1)
+]
+"""Values of questions or tools."""
+
+
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -93,14 +99,14 @@ class _Shown(_Form):
 
 
 class _Answered(_Form):
-    values: Annotated[dict[str, JsonValue], Field(min_length=1)]
+    values: _Named
 
 
 class _Idle(_Form):
     seconds: Annotated[float, Field(ge=0, le=1e7)]
 
 
-class _Viewed(RootModel[Annotated[dict[str, JsonValue], Field(min_length=1)]]):
+class _Viewed(RootModel[_Named]):
     model_config = ConfigDict(strict=True)
 
 

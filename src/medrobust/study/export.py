@@ -88,7 +88,7 @@ def answers_table(links: Sequence[Link], study: str) -> pd.DataFrame:
         for key in sorted(given, key=lambda key: (key[0], shown[key].sequence))
         for question, answer in given[key].items()
     ]
-    return pd.DataFrame(rows, columns=list(ANSWERS))
+    return pd.DataFrame(rows, columns=list(ANSWERS)).astype({"block": "Int64"})
 
 
 def views_table(links: Sequence[Link], study: str) -> pd.DataFrame:
@@ -122,7 +122,9 @@ def _with_sessions(links: Iterable[Link]) -> Iterator[tuple[int, Link]]:
 
 
 def _cell(value: Any) -> str:
-    """Texts as they are, nothing for null, all else as JSON."""
+    """Texts with one kind of line end, nothing for null, all else as JSON."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else canonical(value)
+    if isinstance(value, str):
+        return value.replace("\r\n", "\n").replace("\r", "\n")
+    return canonical(value)

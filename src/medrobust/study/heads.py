@@ -1,6 +1,6 @@
-"""`answers.head`: after every event, a line with its number and hash, outside the database.
+"""`answers.head`: number and hash of the last event, a line whenever one was saved.
 
-An event is in the database, and on the disk, before its line is written. So the file may be a
+Events are in the database, and on the disk, before their line is written. So the file may be a
 little behind after a crash, never ahead: a database that ends before it has lost its tail.
 """
 

@@ -31,7 +31,7 @@ class Source:
     condition: Condition
     run: RunDir
     folder: Path
-    """`explain/maps/<store>/<branch>/<method>` of the run."""
+    """`explain/maps/<store>/<split>/<branch>/<method>` of the run."""
 
     def path(self, finding: str) -> Path:
         """The file of a finding, which the run may call by another of its names."""
@@ -60,7 +60,9 @@ class Source:
         return {name: values[places[name]].astype(np.float32) for name in wanted}
 
 
-def sources(conditions: Sequence[Condition], runs: Sequence[RunDir], store: Store) -> list[Source]:
+def sources(
+    conditions: Sequence[Condition], runs: Sequence[RunDir], store: Store, split: str
+) -> list[Source]:
     """Where the maps of these conditions are, or should be.
 
     Raises:
@@ -69,7 +71,7 @@ def sources(conditions: Sequence[Condition], runs: Sequence[RunDir], store: Stor
     found = []
     for condition in conditions:
         run = _named(condition, runs)
-        folder = run.explain / "maps" / store_name(run, store)
+        folder = run.explain / "maps" / store_name(run, store) / split
         found.append(Source(condition, run, folder / condition.branch / condition.method))
     return found
 

@@ -30,15 +30,13 @@ class State:
     """The whole study, by its admin."""
 
 
-def resumed(links: Iterable[Link], reader: str) -> State:
-    """The state after these events, of which those of other readers are not looked at."""
-    state = State(reader)
+def follow(state: State, links: Iterable[Link]) -> None:
+    """Take the state over these later events, of which those of other readers are not looked at."""
     for link in links:
-        if link.reader == reader:
-            _follow(state, link)
+        if link.reader == state.reader:
+            _take(state, link)
         elif link.reader == ADMIN:
             state.closed |= link.kind == "closed"
-    return state
 
 
 def asked_before(links: Iterable[Link], values: Mapping[str, Any]) -> bool:
@@ -46,7 +44,7 @@ def asked_before(links: Iterable[Link], values: Mapping[str, Any]) -> bool:
     return any(values.keys() & json.loads(link.body)["values"].keys() for link in links)
 
 
-def _follow(state: State, link: Link) -> None:
+def _take(state: State, link: Link) -> None:
     body, item = json.loads(link.body), link.item
     match link.kind:
         case "opened":

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from medrobust.errors import MedrobustError
-from medrobust.study.database import connect, explained, transaction
-from medrobust.study.tokens import ACCESS, ACCESS_SCHEMA, digest_of, new_secret
+from medrobust.study.database import explained, transaction
+from medrobust.study.tokens import ACCESS, connect_access, digest_of, new_secret
 
 _LIVE = """SELECT sessions.holder, started, seen FROM sessions JOIN tokens
 ON tokens.holder = sessions.holder AND tokens.digest = sessions.token WHERE sessions.digest = ?"""
@@ -43,7 +43,7 @@ class Sessions:
         self.path = folder / ACCESS
         self.lifetime = lifetime or Lifetime()
         self._lock = threading.Lock()
-        self._connection = connect(self.path, ACCESS_SCHEMA)
+        self._connection = connect_access(self.path)
 
     def open(self, holder: str, now: float) -> str:
         """A session for somebody whose token was right: the secret for the cookie.

@@ -3,6 +3,8 @@
 import hashlib
 import hmac
 import secrets
+import sqlite3
+import threading
 from pathlib import Path
 from typing import Self
 
@@ -12,15 +14,16 @@ from medrobust.study.events import check_name
 
 ACCESS = "access.sqlite"
 """Tokens and sessions, apart from the answers, so that these can be passed on."""
-TOKENS = "CREATE TABLE tokens (holder TEXT PRIMARY KEY, digest TEXT NOT NULL)"
-SESSIONS = """CREATE TABLE sessions (
+ACCESS_SCHEMA = (
+    "CREATE TABLE tokens (holder TEXT PRIMARY KEY, digest TEXT NOT NULL)",
+    """CREATE TABLE sessions (
     digest TEXT PRIMARY KEY,
     holder TEXT NOT NULL,
     token TEXT NOT NULL,
     started REAL NOT NULL,
     seen REAL NOT NULL
-)"""
-ACCESS_SCHEMA = (TOKENS, SESSIONS)
+)""",
+)
 _LONGEST = 128
 
 
@@ -38,6 +41,13 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def connect_access(path: Path) -> sqlite3.Connection:
+    """Open `access.sqlite`, which nobody else on the machine may read."""
+    connection = connect(path, ACCESS_SCHEMA)
+    path.chmod(0o600)
+    return connection
+
+
 class Tokens:
     """Who may come in: one token for each reader, and one for the admin (`events.ADMIN`).
 
@@ -47,8 +57,8 @@ class Tokens:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ACCESS
-        self._connection = connect(self.path, ACCESS_SCHEMA)
-        self.path.chmod(0o600)
+        self._connection = connect_access(self.path)
+        self._lock = threading.Lock()
 
     def issue(self, holder: str) -> str:
         """A new token, told once; an older one of this holder stops working, with its sessions.
@@ -58,7 +68,7 @@ class Tokens:
         """
         check_name(holder, "reader")
         token = new_secret()
-        with explained(self.path), transaction(self._connection):
+        with self._lock, explained(self.path), transaction(self._connection):
             self._connection.execute(
                 "INSERT OR REPLACE INTO tokens VALUES (?, ?)", (holder, digest_of(token))
             )
@@ -74,7 +84,7 @@ class Tokens:
         if holder not in self.holders():
             known = ", ".join(self.holders()) or "no one"
             raise MedrobustError(f"reader: expected one with a link ({known}), found another")
-        with explained(self.path), transaction(self._connection):
+        with self._lock, explained(self.path), transaction(self._connection):
             self._connection.execute("DELETE FROM tokens WHERE holder = ?", (holder,))
             self._connection.execute("DELETE FROM sessions WHERE holder = ?", (holder,))
 
@@ -83,7 +93,7 @@ class Tokens:
         if len(token) > _LONGEST:
             return None
         digest, found = digest_of(token), None
-        with explained(self.path):
+        with self._lock, explained(self.path):
             rows = self._connection.execute("SELECT holder, digest FROM tokens").fetchall()
         for holder, kept in rows:
             if hmac.compare_digest(digest, kept):
@@ -92,7 +102,7 @@ class Tokens:
 
     def holders(self) -> list[str]:
         """Who has a token, by name."""
-        with explained(self.path):
+        with self._lock, explained(self.path):
             rows = self._connection.execute("SELECT holder FROM tokens ORDER BY holder").fetchall()
         return [holder for (holder,) in rows]
 

@@ -183,16 +183,19 @@ def between_readers(
     ratings: ArrayLike,
     categories: Sequence[float],
     weighting: Weighting = "quadratic",
+    clusters: ArrayLike | None = None,
     redraws: int = REDRAWS,
     seed: int = 0,
 ) -> MeanKappa:
     """Light's kappa: the mean over all pairs of readers of ratings (cases, readers).
 
-    Each pair uses the cases both rated. The 95 % interval redraws cases. At least two readers.
+    Each pair uses the cases both rated. The 95 % interval redraws cases; where rows are readings
+    of a case under several conditions, `clusters` (rows,) are the cases. ValueError for fewer
+    than two readers.
     """
     given = np.asarray(ratings, dtype=np.float64)
     pairs = [(given[:, i], given[:, j]) for i, j in combinations(range(given.shape[1]), 2)]
-    return _mean_kappa(pairs, categories, weighting, redraws, seed)
+    return _mean_kappa(pairs, categories, weighting, clusters, redraws, seed)
 
 
 def within_readers(
@@ -200,22 +203,25 @@ def within_readers(
     repeated: ArrayLike,
     categories: Sequence[float],
     weighting: Weighting = "quadratic",
+    clusters: ArrayLike | None = None,
     redraws: int = REDRAWS,
     seed: int = 0,
 ) -> MeanKappa:
     """Kappa of each reader's first and repeated ratings (cases, readers), and the mean over them.
 
-    NaN where a reader did not see the case twice. The 95 % interval redraws cases.
+    NaN where a reader did not see the case twice. The interval and `clusters` are as in
+    `between_readers`.
     """
     one, two = np.asarray(first, dtype=np.float64), np.asarray(repeated, dtype=np.float64)
     pairs = [(one[:, reader], two[:, reader]) for reader in range(one.shape[1])]
-    return _mean_kappa(pairs, categories, weighting, redraws, seed)
+    return _mean_kappa(pairs, categories, weighting, clusters, redraws, seed)
 
 
 def _mean_kappa(
     pairs: Sequence[tuple[Floats, Floats]],
     categories: Sequence[float],
     weighting: Weighting,
+    clusters: ArrayLike | None,
     redraws: int,
     seed: int,
 ) -> MeanKappa:
@@ -230,7 +236,8 @@ def _mean_kappa(
         known = ~np.isnan(values)
         return divide(np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0).astype(float))
 
-    interval = bootstrap_interval(mean, np.arange(cases), redraws, seed)
+    members = np.arange(cases) if clusters is None else clusters
+    interval = bootstrap_interval(mean, members, redraws, seed)
     single = tuple(weighted_kappa(one, two, categories, weighting) for one, two in pairs)
     return MeanKappa(whole(mean, cases), interval.low, interval.high, single)
 
@@ -257,15 +264,15 @@ def _kappa_of_weights(
 def _worth(categories: int, weighting: Weighting) -> Floats:
     """Weights of agreement (k, k): 1 on the diagonal, 0 for the largest disagreement."""
     steps = np.abs(np.subtract.outer(np.arange(categories), np.arange(categories)))
-    if weighting == "none":
-        return (steps == 0).astype(np.float64)
-    power = 1 if weighting == "linear" else 2
-    worth: Floats = 1 - (steps / (categories - 1)) ** power
+    worth: Floats = (steps == 0).astype(np.float64)
+    if weighting != "none":
+        worth = 1 - (steps / (categories - 1)) ** (1 if weighting == "linear" else 2)
     return worth
 
 
 def _one_hot(ratings: Floats, categories: Sequence[float]) -> Floats:
-    hit = ratings[:, None] == np.asarray(categories, dtype=np.float64)
+    """(n, k)"""
+    hit: Floats = (ratings[:, None] == np.asarray(categories)).astype(np.float64)
     if not hit.any(axis=1).all():
         raise ValueError("expected ratings among the categories, got others")
-    return hit.astype(np.float64)
+    return hit

@@ -22,6 +22,8 @@ from medrobust.study.statistics.numerical import gradient, hessian
 
 BOUNDARY = 1e-3
 """Relative standard deviations up to here are 0: the estimate lies on the boundary."""
+LARGEST = 1e3
+"""Relative standard deviations are looked for up to here."""
 FLAT = 1e-4
 """Curvatures of the criterion, by the logarithm of a variance, that are 0 but for rounding."""
 
@@ -121,7 +123,9 @@ def mixed_model(
 
     `groups` names the factors, with a level per rating: `{"reader": ..., "case": ...}`. Readers
     may differ in how they see conditions: a factor of the pairs (reader, condition) then widens
-    the intervals to readers in general. Raises MedrobustError for a factor with one level, and
+    the intervals to readers in general. With few readers, whose intercepts are then often
+    estimated as equal, that test is somewhat liberal: of 1000 simulated studies of 5 readers
+    without a difference, 7 to 8 % had p < 0.05. Blocks of readers (`as_blocks`) are exact. Raises MedrobustError for a factor with one level, and
     where the ratings do not vary within conditions.
     """
     given = np.asarray(ratings, dtype=np.float64)
@@ -140,7 +144,7 @@ def mixed_model(
         _f_test(fit.means, parts),
         {name: float(t * np.sqrt(variance)) for name, t in zip(groups, theta, strict=True)},
         float(np.sqrt(variance)),
-        -_profiled(products, theta) / 2,
+        -_profiled(products, fit) / 2,
         products.n,
         int((~kept).sum()),
     )
@@ -174,32 +178,56 @@ def _fit(products: _Products, theta: Floats) -> _Fit:
     scale = theta[products.factor]
     system = scale[:, None] * products.zz * scale + np.eye(scale.size)
     lower = linalg.cholesky(system, lower=True)
-    of_x = linalg.solve_triangular(lower, scale[:, None] * products.zx, lower=True)
-    of_y = linalg.solve_triangular(lower, scale * products.zy, lower=True)
-    information, known = products.xx - of_x.T @ of_x, products.xy - of_x.T @ of_y
-    means = linalg.solve(information, known, assume_a="pos")
-    squares = products.yy - float(of_y @ of_y) - float(means @ known)
-    determinants = 2 * float(np.log(np.diag(lower)).sum()) + float(
-        np.linalg.slogdet(information).logabsdet
+    halves = linalg.solve_triangular(
+        lower, scale[:, None] * np.column_stack([products.zx, products.zy]), lower=True
     )
-    return _Fit(means, information, determinants, squares)
+    of_x, of_y = halves[:, :-1], halves[:, -1]
+    information, known = products.xx - of_x.T @ of_x, products.xy - of_x.T @ of_y
+    means: Floats = np.linalg.solve(information, known)
+    squares = products.yy - float(of_y @ of_y) - float(means @ known)
+    logs = 2 * np.log(np.diag(lower)).sum() + np.linalg.slogdet(information).logabsdet
+    return _Fit(means, information, float(logs), squares)
 
 
-def _profiled(products: _Products, theta: Floats) -> float:
-    """REML criterion, -2 log-likelihood, at the best residual variance for theta."""
-    fit, free = _fit(products, theta), products.n - products.xx.shape[0]
-    return fit.log_determinants + free * (1 + float(np.log(2 * np.pi * fit.squares / free)))
+def _profiled(products: _Products, fit: _Fit) -> float:
+    """REML criterion, -2 log-likelihood, at the best residual variance."""
+    free = products.n - len(products.xx)
+    return fit.log_determinants + free * float(1 + np.log(2 * np.pi * fit.squares / free))
+
+
+def _slope(products: _Products, theta: Floats, fit: _Fit) -> Floats:
+    """Derivatives (factors,) of the criterion by theta.
+
+    2 theta (trace Z'PZ - |Z'Py|^2 / residual variance) over each factor's columns of Z, where P
+    projects out means and intercepts (Harville 1977, J. Am. Stat. Assoc. 72:320).
+    """
+    scale = theta[products.factor]
+    system = scale[:, None] * products.zz * scale + np.eye(scale.size)
+    crossed = np.column_stack([products.zz, products.zx, products.zy])
+    solved = linalg.cho_solve(linalg.cho_factor(system), scale[:, None] * crossed)
+    free = crossed - (products.zz * scale) @ solved
+    count = scale.size
+    zz, zx, zy = free[:, :count], free[:, count:-1], free[:, -1]
+    traces = np.diag(zz) - np.einsum("qp,pq->q", zx, np.linalg.solve(fit.information, zx.T))
+    variance = fit.squares / (products.n - fit.means.size)
+    parts = traces - (zy - zx @ fit.means) ** 2 / variance
+    return 2 * theta * np.bincount(products.factor, parts)
 
 
 def _relative_deviations(products: _Products, factors: int) -> Floats:
     """Standard deviations of the intercepts, in residual ones, that minimise the criterion."""
+
+    def criterion(theta: Floats) -> tuple[float, Floats]:
+        fit = _fit(products, theta)
+        return _profiled(products, fit), _slope(products, theta, fit)
+
     found = optimize.minimize(
-        lambda theta: _profiled(products, theta),
+        criterion,
         np.ones(factors),
+        jac=True,
         method="L-BFGS-B",
-        jac="3-point",
-        bounds=[(0.0, None)] * factors,
-        options={"ftol": 1e-14, "gtol": 1e-6},
+        bounds=[(0.0, LARGEST)] * factors,
+        options={"ftol": 1e-14, "gtol": 1e-7},
     )
     theta: Floats = np.where(found.x > BOUNDARY, found.x, 0.0)
     return theta
@@ -207,7 +235,7 @@ def _relative_deviations(products: _Products, factors: int) -> Floats:
 
 def _variances(products: _Products, theta: Floats, variance: float) -> _Variances:
     """Variances at the boundary count as known to be 0, as nothing can be said of their spread."""
-    active, free = theta > 0, products.n - products.xx.shape[0]
+    active, free = theta > 0, products.n - len(products.xx)
 
     def at(logs: Floats) -> tuple[_Fit, float]:
         moved, residual = np.zeros(theta.size), float(np.exp(logs[-1]))
@@ -220,7 +248,7 @@ def _variances(products: _Products, theta: Floats, variance: float) -> _Variance
 
     def covariance(logs: Floats) -> Floats:
         fit, residual = at(logs)
-        inverse: Floats = residual * np.linalg.inv(fit.information)
+        inverse: Floats = residual * linalg.inv(fit.information)
         return inverse
 
     logs = np.log(np.append(theta[active] ** 2 * variance, variance))
@@ -272,7 +300,7 @@ def _f_test(means: Floats, parts: _Variances) -> FTest:
         return FTest(np.nan, 0, np.nan, np.nan)
     contrasts = np.eye(means.size)[:-1] - np.eye(means.size)[1:]
     values, vectors = np.linalg.eigh(contrasts @ parts.covariance @ contrasts.T)
-    independent = vectors.T @ contrasts
+    independent: Floats = vectors.T @ contrasts
     statistic = float(((independent @ means) ** 2 / values).mean())
     each = np.array([_error(parts, contrast)[1] for contrast in independent])
     if count == 1:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from medrobust.statistics import delong_covariance, weighted_auroc
+from medrobust.statistics import delong_covariance, holm, weighted_auroc
 from medrobust.statistics.inputs import Flags, Floats
 
 Effects = Literal["random", "fixed"]
@@ -70,6 +70,8 @@ class AurocDifference(NamedTuple):
     standard_error: float
     degrees: float
     p: float
+    p_holm: float
+    """Over all pairs of conditions."""
     low: float
     high: float
 
@@ -129,9 +131,7 @@ def obuchowski_rockette(
         tuple(
             _condition(table[t], blocks[t, :, t], readers, cases, level) for t in range(conditions)
         ),
-        tuple(
-            _difference(table, pair, error, level) for pair in combinations(range(conditions), 2)
-        ),
+        _differences(table, error, level),
         int(kept.sum()),
         int((~kept).sum()),
     )
@@ -228,6 +228,13 @@ def _test(components: Components, error: _Error, conditions: int) -> GlobalTest:
     return GlobalTest(statistic, conditions - 1, error.degrees, p)
 
 
+def _differences(aurocs: Floats, error: _Error, level: float) -> tuple[AurocDifference, ...]:
+    pairs = combinations(range(len(aurocs)), 2)
+    found = [_difference(aurocs, pair, error, level) for pair in pairs]
+    adjusted = holm([difference.p for difference in found])
+    return tuple(d._replace(p_holm=float(p)) for d, p in zip(found, adjusted, strict=True))
+
+
 def _difference(
     aurocs: Floats, pair: tuple[int, int], error: _Error, level: float
 ) -> AurocDifference:
@@ -240,7 +247,7 @@ def _difference(
     reach = _quantile(error.degrees, level) * deviation
     low, high = np.clip([value - reach, value + reach], -1.0, 1.0)
     return AurocDifference(
-        first, second, value, deviation, error.degrees, p, float(low), float(high)
+        first, second, value, deviation, error.degrees, p, np.nan, float(low), float(high)
     )
 
 

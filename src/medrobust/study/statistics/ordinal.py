@@ -8,6 +8,7 @@ threshold. Fitted by the Laplace approximation, as `clmm` of R's package ordinal
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,7 +110,7 @@ def ordinal_mixed_model(
     data = _Data(category, table, intercepts(groups, kept))
     best, log_likelihood = _maximised(data, names.size)
     estimates, covariance = _natural(data, best, names.size)
-    steps = [f"{a:g}|{b:g}" for a, b in zip(names[:-1], names[1:], strict=True)]
+    steps = [f"{a:g}|{b:g}" for a, b in pairwise(names)]
     found = [
         _effect(name, value, variance, level)
         for name, value, variance in zip(
@@ -198,7 +199,7 @@ def _natural(data: _Data, best: Floats, categories: int) -> tuple[Floats, Floats
         return -_laplace(data, _Parts(thresholds, rest, deviations), modes)
 
     information = hessian(loss, np.concatenate([estimates, parts.deviations[active]]))
-    covariance = np.linalg.inv(information)[: estimates.size, : estimates.size]
+    covariance: Floats = linalg.inv(information)[: estimates.size, : estimates.size]
     return estimates, covariance
 
 

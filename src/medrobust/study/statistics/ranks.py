@@ -21,6 +21,9 @@ from medrobust.study.statistics.layout import complete
 
 Unit = Literal["reading", "case", "reader"]
 
+EXACT_UP_TO = 50
+"""Differences, not 0, up to which the signed-rank test is exact."""
+
 
 class Friedman(NamedTuple):
     """Friedman's chi-square test, corrected for ties."""
@@ -93,8 +96,8 @@ def signed_rank_pairs(blocks: ArrayLike) -> list[SignedRank]:
     """Wilcoxon 1945, Biometrics Bull. 1:80, for each pair of conditions of blocks (b, k), by Holm.
 
     Each pair uses the blocks that have both ratings. Differences of 0 are left out of the ranks,
-    ties get mean ranks, p is the two-sided one of the normal approximation corrected for ties
-    (ratings are too coarse for the exact distribution). p is 1 where all differences are 0.
+    ties get mean ranks. The two-sided p is exact, given the ties, up to 50 differences, and that
+    of the normal approximation corrected for ties above. It is 1 where all differences are 0.
     """
     given = np.asarray(blocks, dtype=np.float64)
     tests = [_signed_rank(given, i, j) for i, j in combinations(range(given.shape[1]), 2)]
@@ -118,4 +121,19 @@ def _balance(differences: Floats) -> tuple[float, float]:
     surplus = float((ranks * np.sign(differences)).sum())
     # Under the null hypothesis each rank has a random sign: variance is the sum of squares.
     z = surplus / float(np.sqrt((ranks**2).sum()))
-    return surplus / float(ranks.sum()), 2 * float(stats.norm.sf(abs(z)))
+    exact = differences.size <= EXACT_UP_TO
+    p = _exact_p(ranks, surplus) if exact else 2 * float(stats.norm.sf(abs(z)))
+    return surplus / float(ranks.sum()), p
+
+
+def _exact_p(ranks: Floats, surplus: float) -> float:
+    """Share of all signs of the ranks (m,) whose sum is as far from 0, one rank after the other."""
+    doubled = np.rint(2 * ranks).astype(np.int64)
+    total = int(doubled.sum())
+    chances = np.zeros(2 * total + 1)
+    chances[total] = 1.0
+    for rank in doubled:
+        # No sum passes the ends, so that rolling over them moves nothing but zeros.
+        chances = (np.roll(chances, rank) + np.roll(chances, -rank)) / 2
+    far = np.abs(np.arange(-total, total + 1)) >= round(abs(2 * surplus))
+    return min(float(chances[far].sum()), 1.0)
