@@ -61,10 +61,26 @@ def test_incomplete_cases_are_left_out_of_icc_and_counted():
         assert (found.cases, found.left_out) == (6, 2)
 
 
-@pytest.mark.parametrize("ratings", [np.full((4, 3), 2.0), JUDGES[:1], JUDGES[:, :1]])
+@pytest.mark.parametrize(
+    "ratings",
+    [np.full((4, 3), 2.0), np.tile([1.0, 2, 5], (4, 1)), JUDGES[:1], JUDGES[:, :1]],
+)
 @pytest.mark.parametrize("icc", [icc_agreement, icc_consistency])
 def test_no_icc_without_variation(icc, ratings):
     assert np.isnan(icc(ratings)[:3]).all()
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(2, 4), st.integers(2, 3), st.integers(0, 2**32 - 1))
+def test_icc_of_few_coarse_ratings_is_a_correlation_or_nan(cases, readers, seed):
+    ratings = np.random.default_rng(seed).integers(0, 3, size=(cases, readers))
+    found = icc_consistency(ratings)
+    assert np.isnan(found.value) or -1 / (readers - 1) - 1e-9 <= found.value <= 1
+    assert np.isnan(found.value) or found.low <= found.value <= found.high
+    agreement = icc_agreement(ratings)
+    assert np.isnan(agreement.value) or agreement.value <= 1
+    ends = np.isnan([agreement.low, agreement.high])
+    assert ends.all() or not ends.any()
 
 
 def test_icc_intervals_cover():
@@ -145,6 +161,16 @@ def test_the_bootstrap_is_about_as_wide_as_the_normal_interval():
     mean = between_readers(np.stack([first, second], 1), SCALE, redraws=1000)
     assert mean.value == pytest.approx(pair.value)
     assert mean.high - mean.low == pytest.approx(pair.high - pair.low, rel=0.12)
+
+
+def test_readings_of_the_same_case_are_redrawn_together():
+    ratings = readings(np.random.default_rng(6))
+    copies, cases = np.tile(ratings, (3, 1)), np.tile(np.arange(40), 3)
+    alone = between_readers(ratings, SCALE, redraws=300)
+    together = between_readers(copies, SCALE, clusters=cases, redraws=300)
+    assert together[:3] == pytest.approx(alone[:3])
+    apart = between_readers(copies, SCALE, redraws=300)
+    assert apart.high - apart.low < 0.75 * (alone.high - alone.low)
 
 
 def test_within_readers_pairs_each_reader_with_herself():

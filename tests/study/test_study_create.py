@@ -82,7 +82,7 @@ def runs(
 
 def write(store: Store, root: Path, kind: int) -> None:
     name, branch, method = PLACES[kind]
-    folder = root / name / "0" / "explain" / "maps" / "phantom" / "test" / branch / method
+    folder = root / name / "0" / "explain" / "maps" / "phantom" / "train" / branch / method
     rows = store.rows("train")
     ids = [str(identity) for identity in store.table["image_id"].iloc[rows]]
     for finding in FINDINGS:
@@ -332,15 +332,7 @@ def test_missing_maps_are_named_with_the_commands_that_make_them(
     standard, dual = runs
     options = "--split train --methods {} --all-images --finding consolidation --finding effusion"
     head = f"--store {shlex.quote(str(tiny_store.path))} "
-    maps = (
-        standard.explain
-        / "maps"
-        / "phantom"
-        / "test"
-        / "single"
-        / "smooth-grad"
-        / "consolidation.npz"
-    )
+    maps = standard.explain / "maps/phantom/train/single/smooth-grad/consolidation.npz"
     assert text == (
         f"maps: 4 of 4 files are missing, such as {maps}; make them with "
         f"`medrobust explain {standard.path} {head}{options.format('smooth-grad')}` and "
@@ -379,9 +371,9 @@ def test_several_seeds_need_one_to_be_named(
         text = (runs[1].path / name).read_text()
         (other.path / name).write_text(text.replace("seed: 0", "seed: 1"))
     with pytest.raises(MedrobustError, match=r"found 'dual', several seeds of it: name one"):
-        sources(settings().conditions, [*runs, other], tiny_store, "test")
+        sources(settings().conditions, [*runs, other], tiny_store, "train")
     named = settings(conditions=[{"name": "a", "run": "dual/1"}])
-    assert sources(named.conditions, [*runs, other], tiny_store, "test")[0].run == other
+    assert sources(named.conditions, [*runs, other], tiny_store, "train")[0].run == other
 
 
 def test_a_finding_has_any_of_its_names_once(
@@ -412,7 +404,7 @@ def test_too_few_images(runs: list[RunDir], tiny_store: Store, tmp_path: Path) -
 def test_a_finding_has_the_file_of_any_of_its_names(
     runs: list[RunDir], tiny_store: Store, tmp_path: Path
 ) -> None:
-    source = sources(settings().conditions, runs, tiny_store, "test")[0]
+    source = sources(settings().conditions, runs, tiny_store, "train")[0]
     (tmp_path / "Pleural Effusion.npz").write_bytes(source.path("effusion").read_bytes())
     moved = replace(source, folder=tmp_path)
     assert moved.path("effusion").name == "Pleural Effusion.npz"
@@ -450,15 +442,7 @@ def test_a_truncated_file_is_no_map(runs: list[RunDir], tmp_path: Path) -> None:
 def test_another_store_with_sixteen_bits(runs: list[RunDir], tmp_path: Path) -> None:
     store = prepare(Phantom(images=40, size=32, seed=1), tmp_path / "store", size=None, bits=16)
     folder = tmp_path / "standard" / "0"
-    maps = (
-        folder
-        / "explain"
-        / "maps"
-        / f"phantom-{store.checksum[:8]}"
-        / "test"
-        / "single"
-        / "gradient"
-    )
+    maps = folder / f"explain/maps/phantom-{store.checksum[:8]}/train/single/gradient"
     maps.mkdir(parents=True)
     for name in ("config.yaml", "provenance.json"):
         (folder / name).write_bytes((runs[0].path / name).read_bytes())
@@ -477,7 +461,7 @@ def test_another_store_with_sixteen_bits(runs: list[RunDir], tmp_path: Path) -> 
 
 def test_maps_of_another_size(runs: list[RunDir], tiny_store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "standard" / "0"
-    target = folder / "explain" / "maps" / "phantom" / "test" / "single" / "gradient"
+    target = folder / "explain" / "maps" / "phantom" / "train" / "single" / "gradient"
     target.mkdir(parents=True)
     for name in ("config.yaml", "provenance.json"):
         (folder / name).write_bytes((runs[0].path / name).read_bytes())
@@ -518,7 +502,7 @@ def test_volumes_are_shown_by_their_middle_slice(
     runs: list[RunDir], tiny_store: Store, tmp_path: Path
 ) -> None:
     folder = tmp_path / "standard" / "0"
-    target = folder / "explain" / "maps" / "phantom" / "test" / "single" / "gradient"
+    target = folder / "explain" / "maps" / "phantom" / "train" / "single" / "gradient"
     target.mkdir(parents=True)
     for name in ("config.yaml", "provenance.json"):
         (folder / name).write_bytes((runs[0].path / name).read_bytes())

@@ -155,6 +155,13 @@ def test_false_alarms_and_coverage_with_readers_who_differ():
     assert unaware > 0.15
 
 
+def test_ratings_that_readers_explain_wholly_leave_no_rest():
+    ratings, factors = table(4, 6, 2)
+    found = fitted(np.broadcast_to(np.arange(4.0)[:, None, None], ratings.shape), factors)
+    assert found.residual < 0.01
+    assert found.differences[0].difference == pytest.approx(0, abs=1e-9)
+
+
 def test_holm_over_all_pairs():
     found = fitted(*table()).differences
     assert [(d.first, d.second) for d in found] == [(0, 1), (0, 2), (1, 2)]

@@ -5,8 +5,10 @@ import pytest
 from scipy import optimize, special
 
 from medrobust.errors import MedrobustError
+from medrobust.statistics import holm
 from medrobust.study.statistics.numerical import gradient, hessian
 from medrobust.study.statistics.ordinal import (
+    condition_differences,
     condition_effects,
     likelihood_ratio,
     ordinal_mixed_model,
@@ -150,6 +152,25 @@ def test_conditions_become_columns_against_a_reference():
         "c": [0, 0, 1, 0],
     }
     assert list(condition_effects(["b", "a", "c"], reference="c")) == ["a", "b"]
+
+
+def test_pairs_of_conditions_are_those_of_another_reference():
+    generator = np.random.default_rng(4)
+    ratings = generator.normal(size=(3, 1, 1)) + generator.logistic(size=(3, 12, 3))
+    ratings = np.digitize(ratings + 0.5 * np.arange(3), [-1, 0, 1.5]).ravel()
+    reader, case, condition = (axis.ravel() for axis in np.indices((3, 12, 3)))
+    groups = {"reader": reader, "case": case}
+    first = ordinal_mixed_model(ratings, condition_effects(condition), groups)
+    last = ordinal_mixed_model(ratings, condition_effects(condition, 2), groups)
+    found = condition_differences(first, "0")
+    assert [(d.first, d.second) for d in found] == [("0", "1"), ("0", "2"), ("1", "2")]
+    for difference, effect in zip(found[1:], last.effects, strict=True):
+        assert difference.log_odds == pytest.approx(effect.value, abs=1e-3)
+        assert difference.standard_error == pytest.approx(effect.standard_error, rel=1e-3)
+        assert (difference.low, difference.high) == pytest.approx(
+            (effect.low, effect.high), abs=2e-3
+        )
+    assert [d.p_holm for d in found] == pytest.approx(list(holm([d.p for d in found])))
 
 
 def test_what_cannot_be_fitted_is_said():

@@ -50,8 +50,8 @@ def test_friedman_is_that_of_scipy(seed, conditions):
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1))
-def test_signed_ranks_are_those_of_scipy(seed):
-    blocks = as_blocks(ratings(np.random.default_rng(seed)))
+def test_signed_ranks_of_many_blocks_are_those_of_scipy(seed):
+    blocks = as_blocks(ratings(np.random.default_rng(seed), 8, 25))
     found = signed_rank_pairs(blocks)
     assert [(test.first, test.second) for test in found] == [(0, 1), (0, 2), (1, 2)]
     for test in found:
@@ -61,6 +61,29 @@ def test_signed_ranks_are_those_of_scipy(seed):
         assert test.mean_difference == pytest.approx(differences.mean())
         assert test.ties == (differences == 0).sum()
     assert [t.p_holm for t in found] == pytest.approx(list(holm([t.p for t in found])))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_signed_ranks_of_few_blocks_are_exact(seed, tied):
+    """Every sign of every rank, by SciPy's own count without ties and by permutation with them."""
+    differences = np.random.default_rng(seed).normal(0.4, 1, size=9)
+    if tied:
+        differences = np.round(differences)
+    moved = differences[differences != 0]
+    method = stats.PermutationMethod(n_resamples=np.inf) if tied else "exact"
+    expected = stats.wilcoxon(moved, method=method).pvalue if moved.size else 1
+    found = signed_rank_pairs(np.stack([differences, np.zeros(9)], axis=1))[0]
+    assert found.p == pytest.approx(expected)
+
+
+def test_exact_and_normal_p_meet_at_50_differences():
+    differences = np.random.default_rng(0).normal(0.3, 1, size=50)
+    found = signed_rank_pairs(np.stack([differences, np.zeros(50)], axis=1))[0]
+    assert found.p == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue)
+    assert found.p == pytest.approx(
+        stats.wilcoxon(differences, method="asymptotic").pvalue, abs=0.001
+    )
 
 
 def test_two_conditions_are_the_sign_test():

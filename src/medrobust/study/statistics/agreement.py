@@ -27,7 +27,10 @@ ROUNDING = 1e-12
 
 
 class Icc(NamedTuple):
-    """An intraclass correlation with its interval; NaN where ratings do not vary."""
+    """An intraclass correlation with its interval; NaN where ratings do not vary with the case.
+
+    The interval is also NaN where a few coarse ratings leave no degrees of freedom.
+    """
 
     value: float
     low: float
@@ -81,6 +84,8 @@ def icc_agreement(ratings: ArrayLike, level: float = 0.95) -> Icc:
         return Icc(np.nan, np.nan, np.nan, len(given), left_out)
     n, k = squares.n, squares.k
     spread = squares.cases + (k - 1) * squares.error + k * (squares.readers - squares.error) / n
+    if spread <= ROUNDING:
+        return Icc(np.nan, np.nan, np.nan, n, left_out)
     value = (squares.cases - squares.error) / spread
     low, high = _agreement_interval(squares, value, level)
     return Icc(value, low, high, n, left_out)
@@ -113,9 +118,9 @@ def icc_consistency(ratings: ArrayLike, level: float = 0.95) -> Icc:
 
 
 def _mean_squares(ratings: Floats) -> _MeanSquares | None:
-    """None where fewer than two cases or readers are left, or all ratings are the same."""
+    """None where fewer than two cases or readers are left, or no reader tells cases apart."""
     n, k = ratings.shape
-    if min(n, k) < 2 or np.ptp(ratings) == 0:
+    if min(n, k) < 2 or np.ptp(ratings, axis=0).max() == 0:
         return None
     centred = ratings - ratings.mean()
     of_cases, of_readers = centred.mean(axis=1), centred.mean(axis=0)
@@ -136,14 +141,15 @@ def _agreement_interval(squares: _MeanSquares, value: float, level: float) -> tu
         return 1.0, 1.0
     a = k * value / (n * (1 - value)) * of_readers
     b = (1 + k * value * (n - 1) / (n * (1 - value))) * error
-    free = (a + b) ** 2 / (a**2 / (k - 1) + b**2 / ((n - 1) * (k - 1)))
+    spread = a**2 / (k - 1) + b**2 / ((n - 1) * (k - 1))
+    free = (a + b) ** 2 / spread if spread > 0 else 0.0
     quantile = (1 + level) / 2
     below = float(stats.f.ppf(quantile, n - 1, free))
     above = float(stats.f.ppf(quantile, free, n - 1))
     rest = k * of_readers + (k * n - k - n) * error
     low = n * (of_cases - below * error) / (below * rest + n * of_cases)
     high = n * (above * of_cases - error) / (rest + n * above * of_cases)
-    return low, high
+    return (low, high) if np.isfinite([low, high]).all() else (np.nan, np.nan)
 
 
 def weighted_kappa(

@@ -8,7 +8,7 @@ threshold. Fitted by the Laplace approximation, as `clmm` of R's package ordinal
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import linalg, optimize, special, stats
 
 from medrobust.errors import MedrobustError
+from medrobust.statistics import holm
 from medrobust.statistics.inputs import Floats, Integers
 from medrobust.study.statistics.intercepts import Intercepts, intercepts
 from medrobust.study.statistics.numerical import hessian
@@ -54,6 +55,20 @@ class OrdinalModel(NamedTuple):
     parameters: int
     ratings: int
     left_out: int
+
+
+class OddsDifference(NamedTuple):
+    """Difference first - second of two conditions in logits; exp of it is their odds ratio."""
+
+    first: str
+    second: str
+    log_odds: float
+    standard_error: float
+    p: float
+    p_holm: float
+    """Over all pairs of conditions."""
+    low: float
+    high: float
 
 
 class LikelihoodRatio(NamedTuple):
@@ -140,6 +155,22 @@ def likelihood_ratio(larger: OrdinalModel, smaller: OrdinalModel) -> LikelihoodR
         raise ValueError("expected the larger of two models of the same ratings first")
     statistic = 2 * max(larger.log_likelihood - smaller.log_likelihood, 0.0)
     return LikelihoodRatio(statistic, degrees, float(stats.chi2.sf(statistic, degrees)))
+
+
+def condition_differences(
+    model: OrdinalModel, reference: str, level: float = 0.95
+) -> tuple[OddsDifference, ...]:
+    """All pairs of conditions of a model with `condition_effects`; `reference` is their first."""
+    values = np.array([0.0, *(effect.value for effect in model.effects)])
+    covariance = np.pad(model.covariance, ((1, 0), (1, 0)))
+    names = [reference, *(effect.name for effect in model.effects)]
+    found = []
+    for i, j in combinations(range(len(names)), 2):
+        variance = float(covariance[i, i] + covariance[j, j] - 2 * covariance[i, j])
+        _, value, error, _, p, low, high = _effect("", values[i] - values[j], variance, level)
+        found.append(OddsDifference(names[i], names[j], value, error, p, np.nan, low, high))
+    adjusted = holm([difference.p for difference in found])
+    return tuple(d._replace(p_holm=float(p)) for d, p in zip(found, adjusted, strict=True))
 
 
 def _parts(parameters: Floats, categories: int, effects: int) -> _Parts:
