@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import medrobust
-from medrobust.cli import exchange, prepare, prepare_own
+from medrobust.cli import exchange, prepare, prepare_own, study
 from medrobust.cli.arguments import Runs
 from medrobust.cli.console import console, warn
 from medrobust.cli.evaluate import evaluate
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 prepare.app.add_typer(prepare_own.app)
 app.add_typer(prepare.app, name="prepare")
+app.add_typer(study.app, name="study")
 app.command()(evaluate)
 app.command()(explain)
 app.command()(verify)
@@ -84,6 +85,10 @@ def report(
     margin: Annotated[
         float, typer.Option(help="AUROC by which dual training may be worse than standard.")
     ] = 0.02,
+    study: Annotated[
+        Path | None,
+        typer.Option(help="What `medrobust study analyse` wrote: a section of its own."),
+    ] = None,
 ) -> None:
     """One self-contained HTML page that compares any number of runs.
 
@@ -92,7 +97,7 @@ def report(
     """
     from medrobust.report import build_report
 
-    warn(build_report(runs, out, title=title, margin=margin))
+    warn(build_report(runs, out, title=title, margin=margin, study=study))
     typer.echo(out)
 
 

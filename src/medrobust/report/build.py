@@ -27,26 +27,33 @@ from medrobust.report.read import Run, read_runs
 from medrobust.report.sanity_maps import sanity_of_maps
 from medrobust.report.scored import Scored
 from medrobust.report.stores import find_store, used_stores
+from medrobust.report.study import study_section
 from medrobust.report.terms import Evaluation
 from medrobust.report.text import enumeration
 from medrobust.report.trust import trust_table
 
 
 def build_report(
-    runs: Sequence[Path], out: Path, *, title: str | None = None, margin: float = MARGIN
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    title: str | None = None,
+    margin: float = MARGIN,
+    study: Path | None = None,
 ) -> list[str]:
     """Write one self-contained HTML page about these runs to `out`; return its warnings.
 
     `runs` are run directories (`runs/<name>/<seed>`) or folders of seeds (`runs/<name>`). Stages
     that have not run leave out their sections. `margin` is the loss of AUROC on clean images that
-    would not matter, for non-inferiority. Raises `MedrobustError` if there is no run, a file
-    cannot be read, the margin is not between 0 and 1, or the folder of `out` does not exist.
+    would not matter, for non-inferiority. `study` is what `medrobust study analyse` wrote, for a
+    section of its own. Raises `MedrobustError` if there is no run, a file cannot be read, the margin is not between 0 and 1, or the folder of `out` does not exist.
     """
     if not 0 < margin < 1:
         raise MedrobustError(f"margin: expected a number between 0 and 1, found {margin:g}")
     expect_folder(out)
     found = read_runs(runs)
     context = _context(found, margin)
+    context["study"] = study_section(study) if study else None
     context["title"] = title or f"Robust classifiers compared: {_names(found)}"
     write_page("report.html.j2", context, out)
     return list(context["warnings"])

@@ -93,6 +93,7 @@ def strict_json(text: bytes) -> Any:
     Raises:
         HTTPException: it is something else (400).
     """
+
     def refuse(_: str) -> None:
         raise ValueError
 

@@ -37,9 +37,7 @@ def check_view(view: Mapping[str, Any]) -> None:
         raise EventError("viewed: expected settings of the viewer, found something else") from error
 
 
-def check_values(
-    values: Mapping[str, Any], questions: Sequence[Question], picture: Canvas
-) -> None:
+def check_values(values: Mapping[str, Any], questions: Sequence[Question], picture: Canvas) -> None:
     """Raise `EventError` unless every value answers its question; null withdraws an answer."""
     asked = {question.id: question for question in questions}
     for name, value in values.items():
