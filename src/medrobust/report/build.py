@@ -46,7 +46,8 @@ def build_report(
     `runs` are run directories (`runs/<name>/<seed>`) or folders of seeds (`runs/<name>`). Stages
     that have not run leave out their sections. `margin` is the loss of AUROC on clean images that
     would not matter, for non-inferiority. `study` is what `medrobust study analyse` wrote, for a
-    section of its own. Raises `MedrobustError` if there is no run, a file cannot be read, the margin is not between 0 and 1, or the folder of `out` does not exist.
+    section of its own. Raises `MedrobustError` if there is no run, a file cannot be read, the
+    margin is not between 0 and 1, or the folder of `out` does not exist.
     """
     if not 0 < margin < 1:
         raise MedrobustError(f"margin: expected a number between 0 and 1, found {margin:g}")
