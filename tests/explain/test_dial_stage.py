@@ -120,8 +120,7 @@ def test_bad_input(dual_run: RunDir, standard_run: RunDir) -> None:
     with pytest.raises(MedrobustError) as caught:
         write_dial(subject, eps=-1)
     assert str(caught.value) == (
-        "eps: expected a number above 0, found -1: a ball of no size has "
-        "nothing in it to measure"
+        "eps: expected a number above 0, found -1: a ball of no size has nothing in it to measure"
     )
 
 

@@ -150,8 +150,7 @@ def test_bad_input(write: Callable[..., list[str]], subject: Subject) -> None:
     with pytest.raises(MedrobustError) as caught:
         write(subject, eps=0.0)
     assert str(caught.value) == (
-        "eps: expected a number above 0, found 0: a ball of no size has "
-        "nothing in it to measure"
+        "eps: expected a number above 0, found 0: a ball of no size has nothing in it to measure"
     )
     with pytest.raises(MedrobustError) as caught:
         write(subject, "gout")

@@ -141,6 +141,5 @@ def test_no_ball() -> None:
     with pytest.raises(MedrobustError) as caught:
         lipschitz_lower_bound(Linear(), images(), KEYS, ball=Ball("linf", 0.0))
     assert str(caught.value) == (
-        "eps: expected a number above 0, found 0: a ball of no size has "
-        "nothing in it to measure"
+        "eps: expected a number above 0, found 0: a ball of no size has nothing in it to measure"
     )

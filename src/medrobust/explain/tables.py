@@ -20,7 +20,8 @@ def replace_rows(
         MedrobustError: the older table has other columns, or is damaged.
     """
     if path.is_file():
-        older = _as_text(path, table.columns.astype(str).tolist())  # numbers stay as they were written
+        # numbers stay as they were written
+        older = _as_text(path, table.columns.astype(str).tolist())
         new = set(map(tuple, table[list(keys)].astype(str).to_numpy())) | set(gone)
         kept = [tuple(row) not in new for row in older[list(keys)].to_numpy()]
         table = pd.concat([older[kept], table], ignore_index=True)
