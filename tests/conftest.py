@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from medrobust.config import Config, resolve
 from medrobust.data.prepare import prepare
@@ -30,6 +31,9 @@ Copy = Callable[[RunDir], RunDir]
 
 
 def pytest_configure() -> None:
+    # how long an example takes says something of the machine, nothing of the code
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     # Networks this small are several times slower with threads, and equal to the bit without.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -164,6 +164,6 @@ def test_a_unit_of_nothing(network: nn.Module, eps: float, shown: str) -> None:
     with pytest.raises(MedrobustError) as caught:
         loss_surface(network, images(), LABELS, KEYS, eps=eps, loss=sigmoid_loss)
     assert str(caught.value) == (
-        f"eps: expected a number above 0, found {shown}; the geometry of the loss is measured in "
-        "units of it"
+        f"eps: expected a number above 0, found {shown}: a ball of no size has nothing in it to "
+        "measure"
     )

@@ -1,4 +1,4 @@
-"""`medrobust study create | links | serve | close | verify | export`."""
+"""`medrobust study create | links | serve | close | verify | export | analyse`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,7 @@ import typer
 
 from medrobust.cli.arguments import OtherStore, open_runs
 from medrobust.cli.console import console, warn
+from medrobust.cli.study_analyse import analyse
 from medrobust.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command()(analyse)
 Folder = Annotated[Path, typer.Argument(help="What `medrobust study create` wrote.")]
 Url = Annotated[
     str | None,

@@ -111,5 +111,5 @@ def test_every_relu_is_smooth_for_a_while(relu: object) -> None:
 
 
 def test_a_radius_of_nothing(network: nn.Module, images: Tensor) -> None:
-    with pytest.raises(MedrobustError, match=r"^eps: expected a number above 0, found 0; "):
+    with pytest.raises(MedrobustError, match=r"^eps: expected a number above 0, found 0: "):
         attack_maps(network, images, 0, KEYS, ball=Ball("linf", 0.0))

@@ -211,7 +211,7 @@ def test_where_no_change_keeps_the_prediction_nothing_is_said(
 
 
 def test_bad_input(subject: Subject) -> None:
-    with pytest.raises(MedrobustError, match=r"^eps: expected a number above 0, found 0;"):
+    with pytest.raises(MedrobustError, match=r"^eps: expected a number above 0, found 0:"):
         check_maps(subject, METHODS, [FINDING], eps=0.0)
     with pytest.raises(MedrobustError, match=r"^finding: expected some of .*, found 'mumps'$"):
         check_maps(subject, METHODS, ["mumps"], eps=EPS)
