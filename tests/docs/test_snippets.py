@@ -16,6 +16,7 @@ from medrobust.cli import main
 from medrobust.cli.main import app
 from medrobust.config import load_config
 from medrobust.metrics import read_metrics
+from medrobust.study.config import load_study_config
 
 SMALLER: Mapping[str, list[str]] = {"--images": ["80"]}
 """Values of options that are replaced, so that examples take seconds."""
@@ -120,7 +121,8 @@ def follow(blocks: Iterable[Block], folder: Path, *, full_size: bool = False) ->
             if block.file:
                 Path(block.file).write_text(block.text, encoding="utf-8")
             if block.language == "yaml":
-                load_config(Path(block.file or "no name"))
+                read = load_study_config if block.file == "study.yaml" else load_config
+                read(Path(block.file or "no name"))
             elif block.language == "python":
                 program = compile(block.text, block.place, "exec")
                 if block.is_run and not block.file:
