@@ -16,6 +16,7 @@ from medrobust.attacks.gradient import Look, frozen, full_precision
 from medrobust.attacks.suite import Member, is_wrong
 from medrobust.attacks.worst import Worst
 from medrobust.randomness import image_keys, key
+from medrobust.watching import watched
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -159,8 +160,5 @@ def _counted(network: nn.Module) -> Iterator[Callable[[], int]]:
         nonlocal shown
         shown += len(given[0])
 
-    handle = network.register_forward_hook(count)
-    try:
+    with watched([network], count):
         yield lambda: shown
-    finally:
-        handle.remove()

@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from medrobust.errors import MedrobustError
 from medrobust.randomness import key, seeded
+from medrobust.watching import watched
 
 Pair = tuple[str, str]
 """The names of a layer and of the batch norm that takes its output."""
@@ -63,13 +64,9 @@ def _pairs(network: nn.Module, images: Tensor) -> list[Pair]:
         elif module.running_mean is not None:
             found.extend((names[m], names[module]) for m, made in makers if made is given[0])
 
-    watched = [m for m in network.modules() if isinstance(m, _BatchNorm | _ConvNd | nn.Linear)]
-    handles = [module.register_forward_hook(watch) for module in watched]
-    try:
+    layers = [m for m in network.modules() if isinstance(m, _BatchNorm | _ConvNd | nn.Linear)]
+    with watched(layers, watch):
         _outputs(network, images)
-    finally:
-        for handle in handles:
-            handle.remove()
     return [pair for pair in found if uses[pair[0]] == uses[pair[1]] == 1]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from medrobust.attacks.ball import Ball
+from medrobust.attacks.ball import Ball, per_image
 from medrobust.attacks.gradient import Broken, Look, check_budget, frozen, full_precision, look
 from medrobust.attacks.l1 import l1_corner, sparse_direction
 from medrobust.losses import Loss
@@ -201,7 +201,7 @@ class _Climb:
         corner = l1_corner(now.best_gradient, now.images, ball.radius, ball.low, ball.high)
         value, gradient, broken = self._measured(corner, now.labels)
         better = self._remember(now, corner, value, gradient, broken)
-        wide = _wide(better, corner)
+        wide = per_image(better, corner)
         now.here = torch.where(wide, corner, now.here)
         now.gradient = torch.where(wide, gradient, now.gradient)
         now.value = torch.where(better, value, now.value)
@@ -211,7 +211,7 @@ class _Climb:
     ) -> Tensor:
         """Take over the points that are better than the best so far; which ones, is returned."""
         better = ((value > now.highest) | broken) & ~now.broken
-        wide = _wide(better, moved)
+        wide = per_image(better, moved)
         now.best = torch.where(wide, moved, now.best)
         now.best_gradient = torch.where(wide, gradient, now.best_gradient)
         now.highest = torch.where(better, value, now.highest)
@@ -219,7 +219,7 @@ class _Climb:
         return better
 
     def _moved(self, now: _State, weight: float) -> Tensor:
-        size = _wide(now.size, now.here)
+        size = per_image(now.size, now.here)
         if self._sparse:
             direction = sparse_direction(now.gradient, now.share)
         else:
@@ -233,7 +233,7 @@ class _Climb:
     def _reconsider(self, now: _State, steps: int) -> None:
         """Where ascent stalls, take smaller steps from the best point."""
         again = self._sparser(now) if self._sparse else self._stalled(now, steps)
-        wide = _wide(again, now.here)
+        wide = per_image(again, now.here)
         now.here = torch.where(wide, now.best, now.here)
         now.gradient = torch.where(wide, now.best_gradient, now.gradient)
         if not self._sparse:
@@ -283,10 +283,3 @@ class _Climb:
             return set(checkpoints(self.steps))
         period = max(1, int(L1_PERIOD * self.steps))
         return set(range(period, self.steps + 1, period))
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """(N,) as (N, 1, 1, ...)."""
-    if values.dtype != torch.bool:
-        values = values.to(like.dtype)
-    return values.reshape(-1, *[1] * (like.ndim - 1))

@@ -58,7 +58,7 @@ class Ball:
             return self.project(centre + offset, centre)
         direction = self._direction(keys, shape).to(centre)
         length = uniform(~keys, (1,)).to(centre) ** (1 / shape.numel()) * self.radius
-        return self.project(centre + _per_image(length[:, 0], centre) * direction, centre)
+        return self.project(centre + per_image(length[:, 0], centre) * direction, centre)
 
     def step(self, images: Tensor, gradient: Tensor, size: float) -> Tensor:
         """Ascent by `size`: along the gradient's sign (l∞), its direction (l2), or the signs of its
@@ -88,7 +88,7 @@ class Ball:
         offset = images - centre
         length = _length(offset).clamp(min=torch.finfo(offset.dtype).tiny)
         shrink = (self.radius / length).clamp(max=1)
-        return (centre + _per_image(shrink, offset) * offset).clamp(self.low, self.high)
+        return (centre + per_image(shrink, offset) * offset).clamp(self.low, self.high)
 
     def _direction(self, keys: Tensor, shape: torch.Size) -> Tensor:
         """(N, *shape) of length 1 in the ball's norm, uniform for l2 and l1."""
@@ -96,7 +96,7 @@ class Ball:
             return _unit(normal(keys, shape))
         drawn = 2 * uniform(keys, shape) - 1
         size = -torch.log1p(-drawn.abs().double())
-        return (drawn.sign() * size / _per_image(size.flatten(1).sum(1), size)).float()
+        return (drawn.sign() * size / per_image(size.flatten(1).sum(1), size)).float()
 
 
 def _length(offset: Tensor) -> Tensor:
@@ -107,11 +107,13 @@ def _length(offset: Tensor) -> Tensor:
 def _unit(vector: Tensor) -> Tensor:
     """Each image divided by its length; zero stays zero, however small gradients are safe."""
     largest = vector.flatten(1).abs().amax(1)
-    scaled = vector / _per_image(torch.where(largest > 0, largest, 1.0), vector)
+    scaled = vector / per_image(torch.where(largest > 0, largest, 1.0), vector)
     length = _length(scaled)
-    return scaled / _per_image(torch.where(length > 0, length, 1.0), vector)
+    return scaled / per_image(torch.where(length > 0, length, 1.0), vector)
 
 
-def _per_image(values: Tensor, like: Tensor) -> Tensor:
-    """(N,) as (N, 1, 1, ...), to multiply images with."""
-    return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """(N,) as (N, 1, 1, ...), to multiply images with (numbers) or to choose by (bool)."""
+    if values.dtype != torch.bool:
+        values = values.to(like.dtype)
+    return values.reshape(-1, *[1] * (like.ndim - 1))

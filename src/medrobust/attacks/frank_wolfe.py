@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.attacks.apgd import SUCCESS, checkpoints
+from medrobust.attacks.ball import per_image
 from medrobust.attacks.gradient import check_budget, frozen, look
 from medrobust.attacks.l1 import l1_corner
 from medrobust.errors import MedrobustError
@@ -185,14 +186,14 @@ class _Search:
         """Go part of the way to the corner, and remember what is best."""
         before = now.value
         ahead = self.to_corner(now.gradient) - now.here
-        self._arrive(now, now.here + _wide(now.size, ahead) * ahead)
+        self._arrive(now, now.here + per_image(now.size, ahead) * ahead)
         now.rises = now.rises + (now.value > before)
 
     def _arrive(self, now: _State, there: Tensor) -> None:
         now.here = there
         now.value, now.gradient = look(self.network, there, self.labels, self.loss)
         better = now.value > now.highest
-        wide = _wide(better, there)
+        wide = per_image(better, there)
         now.best = torch.where(wide, there, now.best)
         now.best_gradient = torch.where(wide, now.gradient, now.best_gradient)
         now.highest = torch.where(better, now.value, now.highest)
@@ -204,7 +205,7 @@ def _reconsider(now: _State, steps: int) -> None:
     still = ~now.halved & (now.old_highest >= now.highest)
     now.halved = few | still
     now.size = torch.where(now.halved, now.size / 2, now.size)
-    wide = _wide(now.halved, now.here)
+    wide = per_image(now.halved, now.here)
     now.here = torch.where(wide, now.best, now.here)
     now.gradient = torch.where(wide, now.best_gradient, now.gradient)
     now.value = torch.where(now.halved, now.highest, now.value)
@@ -234,10 +235,3 @@ def _sizes(steepness: Tensor, room: Tensor, p: float) -> Tensor:
     all_fits = stopped[:, -1:] <= 1
     factor = torch.where(all_fits, torch.finfo(factor.dtype).max, factor)
     return (factor + pull).exp()
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """(N,) as (N, 1, 1, ...)."""
-    if values.dtype != torch.bool:
-        values = values.to(like.dtype)
-    return values.reshape(-1, *[1] * (like.ndim - 1))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from medrobust.attacks.ball import Ball
+from medrobust.attacks.ball import Ball, per_image
 from medrobust.errors import MedrobustError
 from medrobust.losses import Loss
 from medrobust.randomness import image_keys, key
@@ -145,7 +145,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
 def _worse(network: nn.Module, labels: Tensor, loss: Loss, one: Tensor, other: Tensor) -> Tensor:
     """Of two versions of each image the one with the higher loss."""
     better = _loss_of(network, other, labels, loss) > _loss_of(network, one, labels, loss)
-    return torch.where(better.reshape(-1, *[1] * (one.ndim - 1)), other, one)
+    return torch.where(per_image(better, one), other, one)
 
 
 def _loss_of(network: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:

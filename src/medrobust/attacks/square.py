@@ -13,7 +13,7 @@ from functools import lru_cache, reduce
 import torch
 from torch import Tensor, nn
 
-from medrobust.attacks.ball import Ball
+from medrobust.attacks.ball import Ball, per_image
 from medrobust.attacks.gradient import Broken, frozen, full_precision
 from medrobust.errors import MedrobustError
 from medrobust.losses import Loss
@@ -127,7 +127,7 @@ class _Search:
         state = self.state
         value = self._loss(logits, state.labels)
         better = value > state.highest
-        here = torch.where(better.reshape(-1, *[1] * (points.ndim - 1)), points, state.here)
+        here = torch.where(per_image(better, points), points, state.here)
         highest = torch.where(better, value, state.highest)
         self.state = replace(state, here=here, highest=highest)
         self._retire(points, logits)

@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from medrobust.attacks.gradient import frozen
 from medrobust.errors import MedrobustError
+from medrobust.watching import watched
 
 Sizes = dict[str, tuple[int, ...]]
 """The spatial size of layers' outputs by the layers' names, in the order in which they finish."""
@@ -95,13 +96,8 @@ def _sizes(network: nn.Module, images: Tensor) -> Sizes:
         if isinstance(out, Tensor) and out.ndim == images.ndim and math.prod(out.shape[2:]) > 1:
             sizes[names[module]] = tuple(out.shape[2:])
 
-    handles = [module.register_forward_hook(watch) for module in names]
-    try:
-        with frozen(network):
-            network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with watched(names, watch), frozen(network):
+        network(images)
     return sizes
 
 

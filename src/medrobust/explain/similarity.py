@@ -9,8 +9,7 @@ equation 5), in the form of Székely and Rizzo (2014): an inner product of Gram 
 equations 2 to 4), and no more than a batch's Gram matrices has to be held.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from medrobust.attacks.gradient import frozen
 from medrobust.errors import MedrobustError
+from medrobust.watching import watched
 
 LEAST = 4
 """Images in a batch: the unbiased estimate is not defined for fewer."""
@@ -90,7 +90,17 @@ def grams(
     Of a layer that is used several times in a pass it is the last output.
     """
     found: dict[str, Tensor] = {}
-    with frozen(network), _watching(network, layers, found):
+    names = {
+        module: name
+        for name, module in network.named_modules()
+        if (name in layers if layers is not None else isinstance(module, _ConvNd | nn.Linear))
+    }
+
+    def watch(module: nn.Module, given: Any, out: Any) -> None:
+        if isinstance(out, Tensor):  # at once: what follows may change an output in place
+            found[names[module]] = gram(out)
+
+    with frozen(network), watched(names, watch):
         network(images)
     return found
 
@@ -113,31 +123,6 @@ def u_centred(gram: Tensor) -> Tensor:
     sums = off.sum(0)
     centred = off - (sums[:, None] + sums) / (n - 2) + sums.sum() / ((n - 1) * (n - 2))
     return centred - torch.diag(centred.diagonal())
-
-
-@contextmanager
-def _watching(
-    network: nn.Module, layers: Sequence[str] | None, found: dict[str, Tensor]
-) -> Iterator[None]:
-    """Fill `found` while images pass, at once: what follows may change an output in place."""
-
-    def watcher(name: str) -> Any:
-        def watch(module: nn.Module, given: Any, out: Any) -> None:
-            if isinstance(out, Tensor):
-                found[name] = gram(out)
-
-        return watch
-
-    handles = [
-        module.register_forward_hook(watcher(name))
-        for name, module in network.named_modules()
-        if (name in layers if layers is not None else isinstance(module, _ConvNd | nn.Linear))
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _check_layers(

@@ -24,8 +24,8 @@ ANSWERS = (
 `session`: the reader's first, second, … in which that value was given. `value`: empty for null,
 objects and lists as JSON. `changed`: how often it was given anew. `seconds`, `timing`:
 those of the item (`ReadingTime`), the same for all its questions. `first_shown`, `answered`: the
-server's clock. `block` and `position` count from 0, as in the sealed key; `repeat_of` is empty, as
-only that knows. `sequence`: the event.
+server's clock. `block` and `position` count from 0, in the sealed key from 1; `repeat_of` is
+empty, as only the key knows. `sequence`: the event.
 """
 VIEWS = ("study", "reader", "session", "item", "at", "tool", "value", "sequence")
 """Columns of `views.csv`: what a reader set a tool of the viewer to, as JSON."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from medrobust.attacks.ball import Ball
+from medrobust.attacks.ball import Ball, per_image
 from medrobust.attacks.gradient import frozen
 from medrobust.explain.landscape import check_radius
 
@@ -122,7 +122,7 @@ class _Attack:
             maps, logits = self._look(here)
             alike, drift = _correlation(maps, self.maps), self._drift(logits)
             better = (drift <= self.tolerance) & (alike < lowest)
-            best = torch.where(_wide(better, best), here, best)
+            best = torch.where(per_image(better, best), here, best)
             lowest = torch.where(better, alike, lowest)
         return MapAttack(best, lowest.isfinite())
 
@@ -136,7 +136,7 @@ class _Attack:
             away = -_gradient(alike, here)
             drift = self._drift(self.network(here))
             leaving = torch.autograd.grad(drift.sum(), here)[0]
-        outside = _wide(drift.detach() > self.tolerance, here)
+        outside = per_image(drift.detach() > self.tolerance, here)
         return _unit(away) - RETURN * outside * _unit(leaving)
 
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,9 +181,4 @@ def _centred(maps: Tensor) -> Tensor:
 def _unit(gradient: Tensor) -> Tensor:
     """Each image's gradient by its largest |value|; zero stays zero."""
     largest = gradient.abs().flatten(1).amax(1)
-    return gradient / _wide(torch.where(largest > 0, largest, 1.0), gradient)
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """(N,) as (N, 1, 1, ...)."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+    return gradient / per_image(torch.where(largest > 0, largest, 1.0), gradient)

@@ -6,7 +6,7 @@ image, as an edge detector draws it.
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from medrobust.attacks.gradient import frozen
 from medrobust.errors import MedrobustError
 from medrobust.explain.sanity.methods import Method
 from medrobust.randomness import key, seeded
+from medrobust.watching import watched
 
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -98,21 +99,10 @@ def _parent(name: str, calls: Collection[str]) -> str | None:
 
 def _calls(network: nn.Module, images: Tensor) -> list[str]:
     """Modules with weights of their own, in the order in which a forward pass uses them."""
+    names = {network.get_submodule(name): name for name in _weighted(network)}
     calls: list[str] = []
-
-    def note(name: str) -> Callable[..., None]:
-        return lambda *_: calls.append(name)
-
-    hooks = [
-        network.get_submodule(name).register_forward_pre_hook(note(name))
-        for name in _weighted(network)
-    ]
-    try:
-        with frozen(network):
-            network(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with watched(names, lambda module, *_: calls.append(names[module])), frozen(network):
+        network(images)
     return calls
 
 
