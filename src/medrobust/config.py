@@ -2,7 +2,7 @@
 
 import copy
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -223,7 +223,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         MedrobustError: no such file, bad YAML, an unknown key (the nearest is named), a bad value.
     """
-    return resolve(_read_yaml(path), overrides, str(path))
+    settings = read_yaml(
+        path,
+        "configuration",
+        given="give a YAML file such as those in configs/",
+        held="`section: …` lines",
+    )
+    return resolve(settings, overrides, str(path))
 
 
 def resolve(settings: dict[str, Any], overrides: Sequence[str], origin: str) -> Config:
@@ -234,7 +240,8 @@ def resolve(settings: dict[str, Any], overrides: Sequence[str], origin: str) -> 
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        raise MedrobustError(f"{origin}: " + "; ".join(_complaints(error))) from error
+        told = complaints(error, lambda name: nearest_name(name, _keys(Config)))
+        raise MedrobustError(f"{origin}: {told}") from error
 
 
 def dump_config(config: Config) -> str:
@@ -242,19 +249,22 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, what: str, *, given: str, held: str) -> dict[str, Any]:
+    """The settings in a YAML file of `what`.
+
+    Raises:
+        MedrobustError: no such file (`given` says what to give instead), no YAML, or no mapping
+            (`held` is what it should hold).
+    """
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise MedrobustError(
-            f"configuration: can't read {path} ({error.strerror}); give a YAML file such as those "
-            "in configs/"
-        ) from error
+        raise MedrobustError(f"{what}: can't read {path} ({error.strerror}); {given}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = str(error).replace("\n", " ")
-        raise MedrobustError(f"configuration: {path} is not YAML ({place})") from error
+        raise MedrobustError(f"{what}: {path} is not YAML ({place})") from error
     if not isinstance(settings, dict):
-        raise MedrobustError(f"configuration: {path} should hold `section: …` lines")
+        raise MedrobustError(f"{what}: {path} should hold {held}")
     return settings
 
 
@@ -273,16 +283,24 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         raise MedrobustError(f"setting: {override!r}: {text!r} is not a YAML value") from error
 
 
-def _complaints(error: ValidationError) -> list[str]:
-    """One clause per problem, with the key's full name and, if misspelt, the nearest one."""
-    return [_complaint(problem) for problem in error.errors()]
+def complaints(error: ValidationError, nearest: Callable[[str], str]) -> str:
+    """One clause per problem, with the key's full name; `nearest` gives a misspelt one's nearest.
+
+    That is the empty text where nothing is near.
+    """
+    return "; ".join(_complaint(problem, nearest) for problem in error.errors())
 
 
-def _complaint(problem: Any) -> str:
+def nearest_name(name: str, names: Sequence[str]) -> str:
+    """The name that was most likely meant; empty if none is near."""
+    return next(iter(difflib.get_close_matches(name, names, 1, cutoff=0.5)), "")
+
+
+def _complaint(problem: Any, nearest: Callable[[str], str]) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where, _keys(Config), 1, cutoff=0.5)
-        return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
+        near = nearest(where)
+        return f"unknown key {where}" + (f"; did you mean {near}?" if near else "")
     if problem["type"] == "missing":
         return f"{where} is missing"
     text = problem["msg"].removeprefix("Value error, ")

@@ -11,7 +11,7 @@ from medrobust.cli.study_analyse import analyse
 from medrobust.progress import progress_bars
 
 if TYPE_CHECKING:
-    from medrobust.study.integrity import Finding
+    from medrobust.findings import Finding
 
 app = typer.Typer(
     help="A reader study: radiologists rate maps, blinded, in the browser.",

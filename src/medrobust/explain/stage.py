@@ -15,7 +15,7 @@ from medrobust.evaluate import Track
 from medrobust.explain.baselines import area_scores, centre_prior, random_map
 from medrobust.explain.iou_threshold import choose_threshold
 from medrobust.explain.localisation import Tolerance, mass_inside, score_map
-from medrobust.explain.maps import Maps, maps_path, write_maps
+from medrobust.explain.maps import Maps, maps_folder, maps_path, write_maps
 from medrobust.explain.methods import Method, method_named
 from medrobust.explain.sanity.reference import edge
 from medrobust.explain.subject import Rows, Subject
@@ -153,24 +153,27 @@ def mapped_rows(store: Store, split: str, finding: str, masks: Masks) -> Rows:
 def _explained(job: _Job, methods: Mapping[str, Method], track: Track) -> Iterator[pd.DataFrame]:
     """Write the maps of one finding, and give the scores of all maps."""
     subject, column = job.subject, job.subject.column(job.finding)
-    rows = np.union1d(job.scored, _shown(job))
+    rows = _mapped(job)
     networks, chosen = len(subject.networks), len(job.validation)
     total = networks * (len(rows) + chosen) + len(job.scored) + chosen
     done = track(len(methods) * total, subject.title(f"maps of {job.finding}"))
     for (branch, network), (name, method) in product(subject.networks.items(), methods.items()):
         source = partial(subject.maps, network, method, column=column, done=done)
         maps = source(rows)
-        write_maps(maps_path(subject, branch, name, job.finding), subject.ids(rows), maps)
+        folder = maps_folder(subject.folder, subject.name, subject.split, branch, name)
+        write_maps(maps_path(folder, job.finding), subject.ids(rows), maps)
         yield _scores(job, (branch, name), maps[np.isin(rows, job.scored)], source(job.validation))
     for name, give in _baselines(job, methods, done).items():
         yield _scores(job, ("", name), give(job.scored), give(job.validation))
     yield _area(job)
 
 
-def _shown(job: _Job) -> Rows:
-    """The images that get a map whether or not it is scored."""
+def _mapped(job: _Job) -> Rows:
+    """The images that get a map."""
     store, split = job.subject.store, job.subject.split
-    return store.rows(split) if job.wanted.all_images else gallery_rows(store, split)
+    if job.wanted.all_images:
+        return store.rows(split)
+    return mapped_rows(store, split, job.finding, {**job.inside, **job.truth})
 
 
 def _baselines(job: _Job, methods: Mapping[str, Method], done: Count) -> dict[str, Source]:

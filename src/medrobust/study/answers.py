@@ -19,7 +19,13 @@ from typing import NamedTuple, Self
 from medrobust.errors import MedrobustError
 from medrobust.files import sha256_of
 from medrobust.study.chain import Link, canonical, genesis, linked
-from medrobust.study.database import connect, connect_to_read, explained, transaction
+from medrobust.study.database import (
+    Closing,
+    connect,
+    connect_to_read,
+    explained,
+    transaction,
+)
 from medrobust.study.events import ADMIN, Event, RefusedError
 from medrobust.study.heads import HEAD, Head, read_heads, write_head
 from medrobust.study.resume import State, asked_before, follow
@@ -83,7 +89,7 @@ class _Request:
     """Why there is no receipt."""
 
 
-class Answers:
+class Answers(Closing):
     """The events of the study in a folder, for one process and all its threads.
 
     Several processes may have the same folder open: SQLite lets one of them write at a time.
@@ -170,12 +176,6 @@ class Answers:
         with self._writing, self._reading:
             self._reader.close()
             self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _read(self, query: str, *values: str) -> list[Link]:
         with self._reading, explained(self.path):

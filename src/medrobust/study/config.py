@@ -1,22 +1,18 @@
 """The settings of a reader study: a YAML file, checked before work."""
 
-import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from medrobust.config import Section
+from medrobust.config import Section, complaints, nearest_name, read_yaml
 from medrobust.errors import MedrobustError
 from medrobust.study.events import ADMIN
 from medrobust.study.questions import Asked
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,40}$")]
-
-
 Reader = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]
 
 
@@ -143,38 +139,20 @@ def load_study_config(path: Path) -> StudyConfig:
     Raises:
         MedrobustError: no such file, bad YAML, an unknown key (the nearest is named), a bad value.
     """
+    settings = read_yaml(
+        path,
+        "study",
+        given="give a YAML file with title, readers and conditions",
+        held="`title: …` and further lines",
+    )
     try:
-        return StudyConfig.model_validate(_read_yaml(path))
+        return StudyConfig.model_validate(settings)
     except ValidationError as error:
-        raise MedrobustError(f"{path}: {'; '.join(map(_complaint, error.errors()))}") from error
+        raise MedrobustError(f"{path}: {complaints(error, _nearest)}") from error
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MedrobustError(
-            f"study: can't read {path} ({error.strerror}); give a YAML file with title, readers "
-            "and conditions"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = str(error).replace("\n", " ")
-        raise MedrobustError(f"study: {path} is not YAML ({place})") from error
-    if not isinstance(settings, dict):
-        raise MedrobustError(f"study: {path} should hold `title: …` and further lines")
-    return settings
-
-
-def _complaint(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(problem["loc"][-1]), _KEYS, 1, cutoff=0.5)
-        return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
-    if problem["type"] == "missing":
-        return f"{where} is missing"
-    text = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {text[0].lower()}{text[1:]}, found {problem['input']!r}" if where else text
-
-
-_SECTIONS: tuple[type[Section], ...] = (StudyConfig, Condition, Cases, Repeats, Design, Session)
-_KEYS = sorted({name for section in _SECTIONS for name in section.model_fields})
+def _nearest(name: str) -> str:
+    """The last part counts: before it may stand the number of a condition."""
+    sections = (StudyConfig, Condition, Cases, Repeats, Design, Session)
+    keys = sorted({key for section in sections for key in section.model_fields})
+    return nearest_name(name.rpartition(".")[2], keys)

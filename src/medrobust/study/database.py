@@ -1,14 +1,30 @@
 """SQLite that holds on to what it has acknowledged."""
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from medrobust.errors import MedrobustError
 
 PATIENCE = 30.0
 """Seconds to wait for another process's transaction."""
+
+
+class Closing(ABC):
+    """What holds a database, and lets go of it at the end of a `with` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the database."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def connect(path: Path, schema: Sequence[str]) -> sqlite3.Connection:

@@ -18,38 +18,27 @@ What this proves, and what it can't:
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import yaml
 
 from medrobust.errors import MedrobustError
 from medrobust.files import sha256_of
+from medrobust.findings import Finding
 from medrobust.study.answers import DATABASE, SCHEMA, design_of, read_events
 from medrobust.study.chain import Link, faults, genesis
 from medrobust.study.database import connect_to_read, explained, schema_of
 from medrobust.study.events import ADMIN
 from medrobust.study.heads import HEAD, Head, read_code, read_heads
 
-Verdict = Literal["ok", "wrong", "not checked"]
 KEY = "sealed/key.json"
 MOST_NOTES = 20
 """Of a check, so that a file full of faults can still be read about."""
 
 
-class Finding(NamedTuple):
-    """One thing that was checked."""
-
-    check: str
-    """`key`, `database`, `chain`, `rules`, `head` or `receipt`."""
-    what: str
-    """A file or a receipt."""
-    verdict: Verdict
-    note: str = ""
-    """What is wrong, or what is proven by what, in a sentence."""
-
-
 def verify(folder: Path, receipts: Sequence[str] = ()) -> list[Finding]:
     """What was checked of a study's answers, and how it turned out; nothing is written.
+
+    Checks are `key`, `database`, `chain`, `rules`, `head` and `receipt`, of a file or a receipt.
 
     Args:
         folder: the study; it may be served meanwhile.

@@ -1,12 +1,9 @@
 """Saliency maps that `medrobust explain` wrote, read without the library that made them."""
 
 import shlex
-import zipfile
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +11,12 @@ from numpy.typing import NDArray
 from medrobust.data.store import Store
 from medrobust.data.vocabulary import same_finding
 from medrobust.errors import MedrobustError
-from medrobust.files import file_name
+from medrobust.explain.maps import mapped_ids, maps_folder, maps_path, read_maps
 from medrobust.rundir import RunDir, store_name
 from medrobust.study.config import Condition
 
 Maps = Mapping[str, NDArray[np.float32]]
-"""Image id -> (H, W) or (D, H, W), divided by its own largest |value|."""
-
-_UNREADABLE = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)
+"""Image id -> (H, W) or (D, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class Source:
 
     def path(self, finding: str) -> Path:
         """The file of a finding, which the run may call by another of its names."""
-        exact = self.folder / f"{file_name(finding)}.npz"
+        exact = maps_path(self.folder, finding)
         there = sorted(self.folder.glob("*.npz"))
         named = (path for path in there if same_finding(path.stem, finding))
         return exact if exact.is_file() else next(named, exact)
@@ -46,8 +41,7 @@ class Source:
         Raises:
             MedrobustError: the file can't be read.
         """
-        [names] = _read(self.path(finding), "image_id")
-        return {str(name) for name in names}
+        return mapped_ids(self.path(finding))
 
     def maps(self, finding: str, wanted: Collection[str]) -> Maps:
         """The maps of these images.
@@ -55,9 +49,7 @@ class Source:
         Raises:
             MedrobustError: the file can't be read.
         """
-        names, values = _read(self.path(finding), "image_id", "map")
-        places = {str(name): place for place, name in enumerate(names)}
-        return {name: values[places[name]].astype(np.float32) for name in wanted}
+        return read_maps(self.path(finding), wanted)
 
 
 def sources(
@@ -71,8 +63,8 @@ def sources(
     found = []
     for condition in conditions:
         run = _named(condition, runs)
-        folder = run.explain / "maps" / store_name(run, store) / split
-        found.append(Source(condition, run, folder / condition.branch / condition.method))
+        where = (store_name(run, store), split, condition.branch, condition.method)
+        found.append(Source(condition, run, maps_folder(run.explain, *where)))
     return found
 
 
@@ -140,15 +132,3 @@ def _command(
 def _example(missing: Mapping[Path, Sequence[tuple[Source, str]]]) -> Path:
     source, finding = next(iter(missing.values()))[0]
     return source.path(finding)
-
-
-def _read(path: Path, *names: str) -> list[NDArray[Any]]:
-    """Arrays of a file; nothing in it is run."""
-    try:
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            return [arrays[name] for name in names]
-    except _UNREADABLE as error:
-        raise MedrobustError(
-            f"{path}: expected maps that `medrobust explain` wrote, found none ({error})"
-        ) from error

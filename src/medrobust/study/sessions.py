@@ -5,10 +5,9 @@ import hmac
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from medrobust.errors import MedrobustError
-from medrobust.study.database import explained, transaction
+from medrobust.study.database import Closing, explained, transaction
 from medrobust.study.tokens import ACCESS, connect_access, digest_of, new_secret
 
 _LIVE = """SELECT sessions.holder, started, seen FROM sessions JOIN tokens
@@ -30,7 +29,7 @@ class Lifetime:
         return abs(now - started) > self.total or abs(now - seen) > self.idle
 
 
-class Sessions:
+class Sessions(Closing):
     """Who is in, by the secret in their cookie, of which a hash is kept.
 
     Times are seconds since the epoch, passed in.
@@ -83,12 +82,6 @@ class Sessions:
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _remove_old(self, now: float) -> None:
         self._connection.execute(

@@ -6,10 +6,9 @@ import secrets
 import sqlite3
 import threading
 from pathlib import Path
-from typing import Self
 
 from medrobust.errors import MedrobustError
-from medrobust.study.database import connect, explained, transaction
+from medrobust.study.database import Closing, connect, explained, transaction
 from medrobust.study.events import check_name
 
 ACCESS = "access.sqlite"
@@ -48,7 +47,7 @@ def connect_access(path: Path) -> sqlite3.Connection:
     return connection
 
 
-class Tokens:
+class Tokens(Closing):
     """Who may come in: one token for each reader, and one for the admin (`events.ADMIN`).
 
     Raises:
@@ -109,9 +108,3 @@ class Tokens:
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -3,11 +3,11 @@
 from functools import partial
 
 from medrobust.data.store import Store
+from medrobust.findings import Finding, Verdict, attempted
 from medrobust.job import choose_device
 from medrobust.rundir import RunDir
 from medrobust.sweeping import Track
 from medrobust.verify.evidence import Evidence, gather, read_object
-from medrobust.verify.finding import Finding, Verdict, attempted
 from medrobust.verify.flips import check_flips
 from medrobust.verify.images import check_attacked
 from medrobust.verify.numbers import check_numbers

@@ -14,6 +14,7 @@ from medrobust import checkpoints
 from medrobust.data.aligned import Aligned, align
 from medrobust.data.store import Store, open_store, verify_checksum
 from medrobust.errors import MedrobustError
+from medrobust.findings import Finding, UncheckedError, attempted, judged
 from medrobust.metrics import read_metrics
 from medrobust.models import deployed, restore_model
 from medrobust.predictions import Predictions, finding_names, read_predictions
@@ -21,7 +22,6 @@ from medrobust.routing import deployments
 from medrobust.rundir import RunDir, check_same_store, store_name
 from medrobust.scoring import RECORD, Record, read_record
 from medrobust.sweeping import Track
-from medrobust.verify.finding import Finding, UncheckedError, attempted, judged
 from medrobust.weights import digest
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medrobust.findings import Finding, UncheckedError, judged
 from medrobust.predictions import LOGIT, finding_names, labels_of
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, UncheckedError, judged
 from medrobust.verify.related import clean_of, smaller_of
 
 NEAR = 1e-4

@@ -10,9 +10,9 @@ from medrobust.adversarial import Adversarial, read_adversarial
 from medrobust.data.batches import load_images
 from medrobust.data.cases import gallery_rows
 from medrobust.errors import MedrobustError
+from medrobust.findings import Finding, judged
 from medrobust.predictions import LOGIT
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, judged
 from medrobust.verify.showing import Scores, Showing, logits_again
 
 ROUNDING = 2.0**-23

@@ -6,6 +6,7 @@ from functools import partial
 
 import pandas as pd
 
+from medrobust.findings import Finding, UncheckedError, attempted, judged
 from medrobust.metrics import COLUMNS, COUNTS, NUMBERS, read_metrics
 from medrobust.scoring import (
     RECORD,
@@ -19,7 +20,6 @@ from medrobust.scoring import (
 )
 from medrobust.sweeping import Track
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, UncheckedError, attempted, judged
 
 PRECISION = 1e-12
 """Absolute and relative: the order in which numbers are added may differ between machines."""

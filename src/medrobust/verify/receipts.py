@@ -7,10 +7,10 @@ import numpy as np
 from scipy.special import expit
 
 from medrobust.files import sha256_of
+from medrobust.findings import Finding, UncheckedError, judged
 from medrobust.predictions import LOGIT, finding_names
 from medrobust.receipts import outcome
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, UncheckedError, judged
 from medrobust.verify.related import is_attacked
 
 SHARED = ("weights", "store", "store_checksum", "attack")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from medrobust.findings import UncheckedError
 from medrobust.predictions import Predictions
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import UncheckedError
 
 
 def is_attacked(sidecar: Mapping[str, Any]) -> bool:

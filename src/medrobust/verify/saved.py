@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from medrobust.errors import MedrobustError
+from medrobust.findings import Finding, UncheckedError, judged
 from medrobust.quantised import read_images
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, UncheckedError, judged
 from medrobust.verify.images import ROUNDING, read_attacked
 from medrobust.verify.showing import Scores, Showing, logits_again
 

@@ -16,11 +16,11 @@ from medrobust.conditions import Condition
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
 from medrobust.evaluate import change_of
+from medrobust.findings import Finding, judged
 from medrobust.inference import Cases, logits_of
 from medrobust.losses import rank_scores
 from medrobust.predictions import CLASS_MARGIN, LOGIT
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, judged
 
 TOLERANCE = 0.01
 """Of a score shown again, absolute and relative to its size.

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from medrobust.findings import Finding, judged
 from medrobust.metrics import choose_thresholds, cuts_of
 from medrobust.scoring import Record
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, judged
 from medrobust.verify.related import is_clean
 
 SHARED = ("branch", "checkpoint", "weights", "task")

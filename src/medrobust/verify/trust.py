@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from medrobust.findings import Finding, UncheckedError, attempted, judged
 from medrobust.trust_table import outcomes, read_trust
 from medrobust.trusted import IDENTITY
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, UncheckedError, attempted, judged
 from medrobust.verify.related import is_attacked
 
 MADE_WITH = "made_with"

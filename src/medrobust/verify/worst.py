@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medrobust.findings import Finding, judged
 from medrobust.predictions import CLASS_MARGIN, LOGIT, finding_names, labels_of
 from medrobust.verify.evidence import Evidence
-from medrobust.verify.finding import Finding, judged
 from medrobust.verify.related import clean_of, is_attacked, smaller_of
 
 Scores = NDArray[np.float64]

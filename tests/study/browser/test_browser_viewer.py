@@ -44,7 +44,8 @@ def painted(page: Any) -> np.ndarray:
 
 
 def window_of(page: Any) -> tuple[int, int]:
-    """Centre and width, as told."""
+    """Centre and width, as told once what was last asked for has been drawn."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     _, width, _, centre = page.text_content("#level").split()
     return int(centre), int(width)
 

@@ -32,6 +32,8 @@ class Window:
     page: Any
     troubles: list[str]
     urls: list[str]
+    forgiven: list[str]
+    """Texts of troubles that a test expects."""
 
     def ready(self) -> None:
         """Wait until a case can be answered."""
