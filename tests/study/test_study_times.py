@@ -1,22 +1,9 @@
 import numpy as np
 import pytest
 
-from medrobust.study.statistics.times import active_seconds, reading_times
+from medrobust.study.statistics.times import reading_times
 
 NAN = float("nan")
-
-
-def test_idle_gaps_do_not_count():
-    assert active_seconds([0, 10, 25, 500, 520]) == 45
-    assert active_seconds([500, 0, 520, 25, 10]) == 45
-    assert active_seconds([0, 10, 25, 500, 520], idle_after=12) == 10
-    assert active_seconds([0, 60]) == 60
-    assert active_seconds([0, 60.1]) == 0
-
-
-def test_one_event_is_no_time():
-    assert np.isnan(active_seconds([3.0]))
-    assert np.isnan(active_seconds([]))
 
 
 def test_quartiles_of_each_group():

@@ -1,4 +1,4 @@
-"""How long readers looked: active seconds of a reading, and their distribution."""
+"""How long readers looked: the distribution of their seconds (see `study/reading_time.py`)."""
 
 from typing import Any, NamedTuple
 
@@ -7,12 +7,9 @@ from numpy.typing import ArrayLike
 
 from medrobust.statistics.inputs import Floats
 
-IDLE_AFTER = 60.0
-"""Seconds without any event after which a reader counts as away."""
-
 
 class ReadingTimes(NamedTuple):
-    """Distribution of the active seconds of one group's readings; NaN where there are none."""
+    """Distribution of the seconds of one group's readings; NaN where there are none."""
 
     group: Any
     median: float
@@ -21,19 +18,6 @@ class ReadingTimes(NamedTuple):
     readings: int
     left_out: int
     """Readings without a time."""
-
-
-def active_seconds(moments: ArrayLike, idle_after: float = IDLE_AFTER) -> float:
-    """Seconds of a reading, from the moments (n,) of its events in seconds, first to last.
-
-    A gap of more than `idle_after` seconds between neighbouring events is idle and adds nothing;
-    the order of the events does not count. NaN with fewer than two events.
-    """
-    given: Floats = np.sort(np.asarray(moments, dtype=np.float64))
-    if given.size < 2:
-        return float("nan")
-    gaps = np.diff(given)
-    return float(gaps[gaps <= idle_after].sum())
 
 
 def reading_times(seconds: ArrayLike, groups: ArrayLike) -> list[ReadingTimes]:
