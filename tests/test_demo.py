@@ -52,7 +52,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         if words[0] == "train":
             say("epoch 1/20  3 s  loss 1")
 
-    monkeypatch.setattr(demo, "_call", call)
+    monkeypatch.setattr(demo, "call", call)
     return calls
 
 
@@ -110,7 +110,7 @@ def test_a_second_call_goes_on_where_the_first_stopped(
 def test_messages_of_a_command_are_passed_on(tmp_path: Path) -> None:
     said: list[str] = []
     with pytest.raises(MedrobustError) as error:
-        demo._call(said.append, "report", tmp_path, "--out", tmp_path / "r.html")
+        demo.call(said.append, "report", tmp_path, "--out", tmp_path / "r.html")
     command = f"medrobust report {tmp_path} --out {tmp_path}/r.html"
     assert str(error.value) == f"demo: `{command}` failed; its message is above"
     assert said[0] == f"$ {command}"
@@ -132,7 +132,7 @@ def test_every_command_has_a_process_of_one_thread(monkeypatch: pytest.MonkeyPat
 
     said: list[str] = []
     monkeypatch.setattr(demo.subprocess, "Popen", Ended)
-    demo._call(said.append, "train", Path("a.yaml"))
+    demo.call(said.append, "train", Path("a.yaml"))
     assert said == ["$ medrobust train a.yaml", "  two lines", "of words"]
 
 

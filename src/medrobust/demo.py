@@ -35,14 +35,14 @@ def run_demo(out: Path, bars: Bars, say: Callable[[str], None]) -> Path:
     """
     if not (out / "store" / "store.json").is_file():
         command = ("prepare", "phantom", "--images", IMAGES, "--size", SIZE)
-        _call(say, *command, "--out", out / "store")
+        call(say, *command, "--out", out / "store")
     epoch = bars.start(len(REGIMES) * SETTINGS["train"]["epochs"], "training, epochs in all")
     with ThreadPoolExecutor(min(len(REGIMES), os.cpu_count() or 1)) as pool:
         for outcome in [pool.submit(_run, out, regime, say, epoch) for regime in REGIMES]:
             outcome.result()
     runs = [out / "runs" / regime / "0" for regime in reversed(REGIMES)]
     title = "Standard, adversarial and dual batch norm training on generated radiographs"
-    _call(say, "report", *runs, "--out", out / "report.html", "--title", title)
+    call(say, "report", *runs, "--out", out / "report.html", "--title", title)
     return out / "report.html"
 
 
@@ -57,14 +57,14 @@ def _run(out: Path, regime: str, say: Callable[[str], None], epoch: Count) -> No
         say(f"{regime:<12}{text}")
 
     if not (run / "DONE").is_file():
-        _call(tell, "train", config, "--runs", out / "runs")
+        call(tell, "train", config, "--runs", out / "runs")
     if not (run / "metrics.csv").is_file():
-        _call(tell, "evaluate", run)
+        call(tell, "evaluate", run)
     if not (run / "explain" / "scores.csv").is_file():
-        _call(tell, "explain", run)
+        call(tell, "explain", run)
 
 
-def _call(say: Callable[[str], None], *command: object) -> None:
+def call(say: Callable[[str], None], *command: object) -> None:
     """Run a command of medrobust in a process of one thread; its messages are passed on."""
     words = [str(word) for word in command]
     say(" ".join(["$ medrobust", *words]))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -28,9 +29,11 @@ from medrobust.study.analysis.figures import drawings
 from medrobust.study.analysis.paragraph import paragraph, plain
 from medrobust.study.analysis.tables import FILES, tables
 from medrobust.study.answers import Answers
+from medrobust.study.questions import Question
 from medrobust.study.simulated import Biases, SimulatedReaders, answer_study
 
 TITLE = "Which <b>maps</b> help?"
+VALUE = SimulatedReaders._value
 Contents = Callable[[Path], dict[str, bytes]]
 
 
@@ -173,13 +176,51 @@ def test_an_analysis_is_the_same_again(created: Path, analysed: Path, contents: 
 def test_again_replaces_what_is_no_longer_there(copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "analysis"
     analyse(copy, out, without=["reader-1"])
-    for name in ("comments.csv", "old-question.svg"):
+    for name in ("comments.csv", "old-question.svg", "mine.txt"):
         (out / name).write_text("x")
-    (out / "mine.txt").write_text("x")
+    (out / "mine").mkdir()
+    (out / "mine" / "plot.svg").write_text("x")
     assert analyse(copy, out) == []
     assert not (out / "comments.csv").exists()
     assert not (out / "old-question.svg").exists()
-    assert (out / "mine.txt").read_text() == "x"
+    assert (out / "mine.txt").read_text() == (out / "mine" / "plot.svg").read_text() == "x"
+
+
+def test_a_failure_leaves_the_earlier_analysis_and_nothing_else(
+    copy: Path, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "results" / "analysis"
+    analyse(copy, out)
+    before = contents(out)
+
+    def fails(folder: Path) -> None:
+        assert (folder / "study.json").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medrobust.study.analysis.analyse.write_analysis", fails)
+    with pytest.raises(KeyboardInterrupt):
+        analyse(copy, out, without=["reader-1"])
+    assert contents(out) == before
+    assert [path.name for path in out.parent.iterdir()] == ["analysis"]
+
+
+def test_texts_of_readers_are_no_formulas(
+    created: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SimulatedReaders, "_value", _shouting)
+    study = Path(shutil.copytree(created, tmp_path / "study"))
+    for path in study.glob("answers.*"):
+        path.unlink()
+    answer_study(study, SimulatedReaders.of(study))
+    analyse(study, tmp_path / "analysis")
+    for name, column in (("readings", "words"), ("comments", "text")):
+        with (tmp_path / "analysis" / f"{name}.csv").open(newline="") as file:
+            assert {row[column] for row in csv.DictReader(file)} == {"'=HYPERLINK(A1)"}
+
+
+def _shouting(readers: SimulatedReaders, item: str, question: Question) -> Any:
+    """As simulated readers do, but for words."""
+    return "=HYPERLINK(A1)" if question.kind == "text" else VALUE(readers, item, question)
 
 
 def test_a_folder_with_other_files_is_left_alone(created: Path, tmp_path: Path) -> None:

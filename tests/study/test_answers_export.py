@@ -60,14 +60,14 @@ def test_a_row_for_each_answered_question(tmp_path: Path) -> None:
     assert views == tmp_path / "export" / "views.csv"
     z = {
         **{"study": "maps", "reader": "r2", "item": "z", "seconds": "6.0", "timing": ""},
-        **{"first_shown": at(6), "block": "0", "position": "1", "practice": "False"},
+        **{"first_shown": at(6), "block": "1", "position": "2", "practice": "False"},
         "repeat_of": "",
     }
     assert rows(answers) == [
         {
             **{"study": "maps", "reader": "r2", "session": "1", "item": "p", "question": "useful"},
             **{"value": "3", "changed": "0", "seconds": "4.0", "timing": "", "first_shown": at(1)},
-            **{"answered": at(5), "block": "", "position": "0", "practice": "True"},
+            **{"answered": at(5), "block": "", "position": "1", "practice": "True"},
             **{"repeat_of": "", "sequence": "3"},
         },
         z
@@ -97,6 +97,18 @@ def test_a_row_for_each_answered_question(tmp_path: Path) -> None:
         (0.1, "0.1"),
         (5, "5"),
         ([1, "é"], '[1,"\\u00e9"]'),
+        (-1, "-1"),
+        ("-1", "-1"),
+        ("+2.5", "+2.5"),
+        ("=1+1", "'=1+1"),
+        ("-1+cmd|' /C calc'!A0", "'-1+cmd|' /C calc'!A0"),
+        ("+49 30", "'+49 30"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\n=1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("'tis", "''tis"),
+        ({"=1": -1}, '{"=1":-1}'),
     ],
 )
 def test_values_come_out_as_they_went_in(tmp_path: Path, value: object, cell: str) -> None:

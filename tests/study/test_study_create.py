@@ -147,7 +147,7 @@ def test_the_key_follows_the_order(study: Path) -> None:
     key = read(study, "sealed/key.json")["items"]
     items = read(study, "items.json")["items"]
     for reader, reading in read(study, "order.json")["readers"].items():
-        blocks = [("practice", 1, name) for name in reading["practice"]]
+        blocks = [("practice", None, name) for name in reading["practice"]]
         blocks += [("", b, n) for b, block in enumerate(reading["blocks"], 1) for n in block]
         for position, (practice, block, name) in enumerate(blocks, 1):
             entry = key[name]

@@ -1,4 +1,4 @@
-"""`medrobust study create | links | serve | close | verify | export | analyse`."""
+"""`medrobust study create | links | serve | close | verify | export | analyse | demo`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,8 @@ import typer
 from medrobust.cli.arguments import OtherStore, open_runs
 from medrobust.cli.console import console, warn
 from medrobust.cli.study_analyse import analyse
+from medrobust.cli.study_demo import demo
+from medrobust.errors import MedrobustError
 from medrobust.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(analyse)
+app.command()(demo)
 Folder = Annotated[Path, typer.Argument(help="What `medrobust study create` wrote.")]
 Url = Annotated[
     str | None,
@@ -33,22 +36,44 @@ def create(
     config: Annotated[Path, typer.Argument(help="A YAML file: title, readers, conditions.")],
     more: Annotated[list[Path] | None, typer.Argument(help="Further runs.")] = None,
     *,
-    runs: Annotated[list[Path], typer.Option(help="runs/NAME/SEED, or runs/NAME: all seeds.")],
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    runs: Annotated[
+        list[Path] | None, typer.Option(help="runs/NAME/SEED, or runs/NAME: all seeds.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write.")] = None,
     store: OtherStore = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a study that nobody has answered.")
     ] = False,
+    simulate_power: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Make nothing: say how likely this difference is found, in steps."
+        ),
+    ] = None,
+    spread: Annotated[
+        str | None,
+        typer.Option(help="For that: readers=0.5,rest=0.6 or an earlier study's analysis."),
+    ] = None,
 ) -> None:
     """Choose cases, draw every picture under an opaque name, seal what is what.
 
     \b
     medrobust study create study.yaml --runs runs/pneumoniamnist-* --out study
+    medrobust study create study.yaml --simulate-power 0.5
     """
+    from medrobust.cli.study_power import power_of
     from medrobust.study.config import load_study_config
     from medrobust.study.create import create_study
 
     settings = load_study_config(config)
+    if simulate_power is not None:
+        typer.echo("\n".join(power_of(settings, simulate_power, spread)))
+        return
+    if not runs or out is None or spread:
+        raise MedrobustError(
+            "create: expected --runs and --out, or --simulate-power (and --spread) alone: give "
+            "the runs whose maps are read and the folder to write"
+        )
     found, other = open_runs([*runs, *(more or ())], store)
     with progress_bars(console) as bars:
         notes = create_study(settings, found, other, out, overwrite=overwrite, track=bars.start)

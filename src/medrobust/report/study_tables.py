@@ -187,8 +187,9 @@ TABLES: Mapping[str, tuple[str, Layout]] = {
         Layout(
             "Blocks are readings, the means of cases over readers, or those of readers over cases. "
             "Readings of one map depend on each other, and so do those of one reader who prefers "
-            "a condition: with readings as blocks p is too small. So is that of Friedman's test "
-            "with few readers as blocks, as chi-square is an approximation; Wilcoxon's is exact.",
+            "a condition: with readings as blocks p is too small; with cases as blocks it holds "
+            "for these readers alone. Friedman's is too small with few readers as blocks, as "
+            "chi-square is an approximation; Wilcoxon's is exact.",
             lambda row: f"blocks: each {row['blocks_are']}",
             {
                 **{"χ²": _number("statistic"), "Degrees of freedom": _count("degrees")},

@@ -111,8 +111,8 @@ def _keyed(draft: Draft, secret: bytes) -> dict[str, Any]:
     keyed = {}
     for reader, reading in draft.readings.items():
         seen: dict[tuple[str, int], str] = {}
-        blocks = [number for number, block in enumerate(reading.blocks, 1) for _ in block]
-        blocks = [1] * len(reading.practice) + blocks
+        of_blocks = [number for number, block in enumerate(reading.blocks, 1) for _ in block]
+        blocks = [None] * len(reading.practice) + of_blocks
         for position, (block, showing) in enumerate(zip(blocks, showings(reading), strict=True), 1):
             case, name = showing.case, item_name(secret, reader, position)
             first = seen.setdefault((case.image_id, showing.condition), name)

@@ -46,8 +46,9 @@ class Event:
         id: a UUID in lower case, made by who sends the event: the same one again is no new event.
         item: an opaque name, or nothing.
         body: `shown`: block (from 0, null in practice), position (from 0, practice included) and
-            practice; the sealed key counts both from 1; `answered`: values, by question;
-            `viewed`: what was set to what; `idle`: seconds; the others are empty.
+            practice; what people read, exports and the key, counts both from 1; `answered`:
+            values, by question; `viewed`: what was set to what; `idle`: seconds; the others are
+            empty.
 
     Raises:
         EventError: names, form or size are not as they should be. The text repeats nothing of it.

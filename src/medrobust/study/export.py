@@ -14,6 +14,7 @@ from medrobust.study.answers import read_events
 from medrobust.study.chain import Link, canonical
 from medrobust.study.integrity import verify
 from medrobust.study.reading_time import Key, reading_times
+from medrobust.study.spreadsheets import without_formulas
 
 ANSWERS = (
     *("study", "reader", "session", "item", "question", "value", "changed", "seconds", "timing"),
@@ -22,10 +23,12 @@ ANSWERS = (
 """Columns of `answers.csv`. A row is a reader's latest value of a question about an item.
 
 `session`: the reader's first, second, … in which that value was given. `value`: empty for null,
-objects and lists as JSON. `changed`: how often it was given anew. `seconds`, `timing`:
+objects and lists as JSON, a text that a spreadsheet would run with a `'` before it
+(`spreadsheets.as_text`). `changed`: how often it was given anew. `seconds`, `timing`:
 those of the item (`ReadingTime`), the same for all its questions. `first_shown`, `answered`: the
-server's clock. `block` and `position` count from 0, in the sealed key from 1; `repeat_of` is
-empty, as only the key knows. `sequence`: the event.
+server's clock. `block` (empty in practice) and `position` (practice included) count from 1, as in
+the sealed key; events count both from 0. `repeat_of` is empty, as only the key knows. `sequence`:
+the event.
 """
 VIEWS = ("study", "reader", "session", "item", "at", "tool", "value", "sequence")
 """Columns of `views.csv`: what a reader set a tool of the viewer to, as JSON."""
@@ -57,7 +60,7 @@ def export(folder: Path, study: str) -> tuple[Path, Path]:
         )
     links = read_events(folder)
     answers, views = folder / "export" / "answers.csv", folder / "export" / "views.csv"
-    write_csv(answers, answers_table(links, study))
+    write_csv(answers, without_formulas(answers_table(links, study), ["value"]))
     write_csv(views, views_table(links, study))
     return answers, views
 
@@ -82,13 +85,20 @@ def answers_table(links: Sequence[Link], study: str) -> pd.DataFrame:
             **{"study": study, "reader": key[0], "item": key[1], "question": question},
             **{"changed": answer.changed, "seconds": times[key].seconds},
             **{"timing": times[key].trouble, "first_shown": shown[key].at, "repeat_of": ""},
-            **json.loads(shown[key].body),
+            **_place(shown[key]),
             **answer.told,
         }
         for key in sorted(given, key=lambda key: (key[0], shown[key].sequence))
         for question, answer in given[key].items()
     ]
     return pd.DataFrame(rows, columns=list(ANSWERS)).astype({"block": "Int64"})
+
+
+def _place(shown: Link) -> dict[str, Any]:
+    """Where an item stood; events count from 0, people from 1."""
+    place = json.loads(shown.body)
+    block = None if place["block"] is None else place["block"] + 1
+    return {**place, "block": block, "position": place["position"] + 1}
 
 
 def views_table(links: Sequence[Link], study: str) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """`medrobust study analyse`: from a study's answers and its key to tables, figures and a page."""
 
+import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,20 @@ import pandas as pd
 
 from medrobust import __version__
 from medrobust.errors import MedrobustError
-from medrobust.files import write_atomically, write_csv, write_json, write_text
+from medrobust.files import new_folder, write_csv, write_json, write_text
 from medrobust.progress import Count
 from medrobust.study.analysis.figures import Drawing, drawings
 from medrobust.study.analysis.page import write_analysis
 from medrobust.study.analysis.paragraph import Sentence, paragraph, plain
 from medrobust.study.analysis.read import Study, read_study
 from medrobust.study.analysis.tables import FILES, tables
+from medrobust.study.questions import Words
+from medrobust.study.spreadsheets import without_formulas
 
 Track = Callable[[int, str], Count]
 """Called with (total, title); what it returns counts."""
+WRITTEN = {"index.html", "paragraph.txt", "study.json", *(f"{name}.csv" for name in FILES)}
+"""Files of an analysis, besides its figures."""
 FEW_REPEATS = 20
 """Maps judged twice below which agreement within readers is hardly known."""
 
@@ -32,7 +37,9 @@ def analyse(
 ) -> list[str]:
     """Write `index.html`, `*.csv`, `*.svg`, `paragraph.txt` and `study.json` to a folder.
 
-    What an earlier analysis wrote there is replaced. Returns what the user should know.
+    What an earlier analysis wrote there is replaced, all at once or not at all; other files that
+    lie there stay. Texts of readers are cells that no spreadsheet runs (`spreadsheets.as_text`).
+    Returns what the user should know.
 
     Args:
         study: the folder of a study; readers may still be at work.
@@ -50,10 +57,12 @@ def analyse(
     frames = {"readings": found.readings, **given.frames()}
     notes = [*_notes(found, without), *given.notes]
     sentences, figures = paragraph(found, frames), drawings(found, frames)
-    _write(out, frames, figures)
-    write_text(out / "paragraph.txt", plain(sentences))
-    write_json(out / "study.json", _told(found, sentences, figures, notes))
-    write_analysis(out)
+    with new_folder(out.resolve(), overwrite=True) as folder:
+        _keep_others(out, folder)
+        _write(folder, found, frames, figures)
+        write_text(folder / "paragraph.txt", plain(sentences))
+        write_json(folder / "study.json", _told(found, sentences, figures, notes))
+        write_analysis(folder)
     return notes
 
 
@@ -67,15 +76,23 @@ def _refuse_other(out: Path) -> None:
         )
 
 
-def _write(out: Path, frames: dict[str, pd.DataFrame], figures: list[Drawing]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for old in [*(out / f"{name}.csv" for name in FILES), *out.glob("*.svg")]:
-        old.unlink(missing_ok=True)
+def _keep_others(old: Path, folder: Path) -> None:
+    """Copy what is in the old folder and no analysis wrote."""
+    for path in old.iterdir() if old.is_dir() else ():
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, symlinks=True)
+        elif path.name not in WRITTEN and path.suffix != ".svg":
+            shutil.copy2(path, folder, follow_symlinks=False)
+
+
+def _write(
+    folder: Path, study: Study, frames: dict[str, pd.DataFrame], figures: list[Drawing]
+) -> None:
+    words = [question.id for question in study.questions if isinstance(question, Words)]
     for name, frame in frames.items():
-        write_csv(out / f"{name}.csv", frame)
+        write_csv(folder / f"{name}.csv", without_formulas(frame, ["text", *words]))
     for figure in figures:
-        with write_atomically(out / f"{figure.name}.svg") as temporary:
-            temporary.write_bytes(figure.svg)
+        (folder / f"{figure.name}.svg").write_bytes(figure.svg)
 
 
 def _told(

@@ -132,7 +132,7 @@ def _friedman(own: Frames) -> Iterator[Sentence]:
     for _, row in rows.iterrows():
         if pd.notna(row["p"]):
             yield [
-                Piece("Friedman's test of the cases' means over readers gave "),
+                Piece("For these readers alone, Friedman's test of the cases' means gave "),
                 Piece(
                     f"χ²({row['degrees']:.0f}) = {row['statistic']:.2f}, {p_words(row['p'])}, "
                     f"n = {row['blocks']:.0f}",

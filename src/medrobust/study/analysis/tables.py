@@ -106,10 +106,11 @@ def _scale(found: Tables, study: Study, question: Scale) -> None:
     for name in ("means", "differences", "tests", "deviations", "ordinal"):
         found.add(name, getattr(models, name))
     found.notes += models.notes
-    tests, pairs = ranks(study, question.id, question.id)
+    tests, pairs, notes = ranks(study, question.id, question.id)
+    found.notes += notes
     found.add("friedman", tests)
     found.add("wilcoxon", pairs)
-    found.add("agreement", agreement(study, question))
+    _agreement(found, study, question)
 
 
 def _presence(found: Tables, study: Study, question: Presence) -> None:
@@ -117,12 +118,24 @@ def _presence(found: Tables, study: Study, question: Presence) -> None:
         found.notes.append(f"{question.id}: nobody answered it")
         return
     _shares(found, accuracy.decisions(study, question))
-    found.add("agreement", agreement(study, question))
+    _agreement(found, study, question)
     models = accuracy.aurocs(study, question)
     found.add("auroc", models.conditions)
     found.add("auroc_differences", models.differences)
     found.add("auroc_readers", models.readers)
     found.notes += models.notes
+
+
+def _agreement(found: Tables, study: Study, question: Scale | Presence) -> None:
+    """Only rows about maps that were judged by the same readers, or twice."""
+    rows = agreement(study, question)
+    known = [row for row in rows if row["pairs_of_answers"]]
+    found.add("agreement", known)
+    if len(known) < len(rows):
+        found.notes.append(
+            f"{question.id}: {len(rows) - len(known)} of {len(rows)} measures of agreement are "
+            "missing, as no map was judged by both readers, or, for intraclass correlations, by all"
+        )
 
 
 def _shares(found: Tables, rows: tuple[Rows, Rows]) -> None:

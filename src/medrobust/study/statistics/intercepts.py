@@ -30,8 +30,14 @@ class Intercepts(NamedTuple):
 def intercepts(groups: Mapping[str, ArrayLike], kept: Flags) -> Intercepts:
     """Of the kept ratings (n,), from each factor's name and its level per rating (n,).
 
-    Raises MedrobustError for a factor with a single level: it has no variance to estimate.
+    Raises MedrobustError for a factor with a single level: it has no variance to estimate; and
+    without any factor.
     """
+    if not groups:
+        raise MedrobustError(
+            "expected several readers, or cases judged more than once, found neither: "
+            "a mixed model needs one of them"
+        )
     blocks, factor = [], []
     for number, (name, levels) in enumerate(groups.items()):
         names, level = np.unique(np.asarray(levels)[kept], return_inverse=True)

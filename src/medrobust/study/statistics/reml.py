@@ -77,10 +77,10 @@ def profiled(products: Products, fit: Fit) -> float:
 
 
 def _slope(products: Products, theta: Floats, fit: Fit) -> Floats:
-    """Derivatives (factors,) of the criterion by theta.
+    """Derivatives (factors,) of the criterion by the relative variances, theta squared.
 
-    2 theta (trace Z'PZ - |Z'Py|^2 / residual variance) over each factor's columns of Z, where P
-    projects out means and intercepts (Harville 1977, J. Am. Stat. Assoc. 72:320).
+    trace Z'PZ - |Z'Py|^2 / residual variance over each factor's columns of Z, where P projects out
+    means and intercepts (Harville 1977, J. Am. Stat. Assoc. 72:320).
     """
     scale = theta[products.factor]
     system = scale[:, None] * products.zz * scale + np.eye(scale.size)
@@ -92,13 +92,18 @@ def _slope(products: Products, theta: Floats, fit: Fit) -> Floats:
     traces = np.diag(zz) - np.einsum("qp,pq->q", zx, np.linalg.solve(fit.information, zx.T))
     variance = fit.squares / (products.n - fit.means.size)
     parts = traces - (zy - zx @ fit.means) ** 2 / variance
-    return 2 * theta * np.bincount(products.factor, parts)
+    return np.bincount(products.factor, parts).astype(np.float64)
 
 
 def relative_deviations(products: Products, factors: int) -> Floats:
-    """Standard deviations of the intercepts, in residual ones, that minimise the criterion."""
+    """Standard deviations of the intercepts, in residual ones, that minimise the criterion.
 
-    def criterion(theta: Floats) -> tuple[float, Floats]:
+    Searched for as variances: by a deviation every derivative is 0 where it is 0, so that a search
+    that once comes to this boundary would stay there.
+    """
+
+    def criterion(variances: Floats) -> tuple[float, Floats]:
+        theta = np.sqrt(variances)
         fit = fit_at(products, theta)
         return profiled(products, fit), _slope(products, theta, fit)
 
@@ -107,8 +112,8 @@ def relative_deviations(products: Products, factors: int) -> Floats:
         np.ones(factors),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0.0, LARGEST)] * factors,
+        bounds=[(0.0, LARGEST**2)] * factors,
         options={"ftol": 1e-14, "gtol": 1e-7},
     )
-    theta: Floats = np.where(found.x > BOUNDARY, found.x, 0.0)
-    return theta
+    deviations: Floats = np.sqrt(found.x)
+    return np.where(deviations > BOUNDARY, deviations, 0.0)
