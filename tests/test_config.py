@@ -79,12 +79,24 @@ def test_later_overrides_win() -> None:
          "found 3"),
         ("network.options.dimensions=3", "mine.yaml: network.options: dimensions follows from the "
          "store and can't be set, found {'dimensions': 3}"),
+        ("attack.part=0.01", "mine.yaml: attack.part: expected a share that makes two attacked and "
+         "two clean images or more in a batch of 64, found 0.01"),
+        ("attack.part=0", "mine.yaml: attack.part: input should be greater than 0, found 0"),
     ],
 )  # fmt: skip
 def test_bad_values(override: str, expected: str) -> None:
     with pytest.raises(MedrobustError) as error:
         settings(override)
     assert str(error.value) == expected
+
+
+def test_a_share_of_attacked_images_is_for_dual_training() -> None:
+    with pytest.raises(MedrobustError) as error:
+        settings("attack.part=0.5", "regime=adversarial")
+    assert str(error.value) == (
+        "mine.yaml: attack.part: expected 1 in adversarial training, found 0.5; a share of "
+        "attacked images is for dual training"
+    )
 
 
 def test_every_problem_is_named() -> None:

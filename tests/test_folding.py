@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.errors import MedrobustError
-from medrobust.folding import folded
+from medrobust.folding import FoldedCopies, FoldedCopy, folded
 from medrobust.networks import Classifier, build_backbone
 
 
@@ -132,3 +132,68 @@ def test_where_the_outputs_would_change_it_is_refused() -> None:
 def test_a_network_that_asks_its_norm_for_something_is_refused() -> None:
     with pytest.raises(MedrobustError, match=r"^batch norms can't be folded: .*weight"):
         folded(lived_in(Odd("asks")), images(2, 1, 6, 6))
+
+
+@pytest.mark.parametrize("name", ["small", "densenet121"])
+def test_a_copy_is_brought_up_to_date_after_learning(name: str) -> None:
+    backbone = build_backbone(name, channels=1, outputs=3, width=8)
+    network = Classifier(backbone, [0.4], [0.3], 2).double()
+    shown = images(2, 1, 32, 32).double()
+    copied = FoldedCopy(network, shown)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    network.train()(shown).square().mean().backward()
+    optimiser.step()
+    network.eval()
+    assert not torch.allclose(copied.network(shown), network(shown), atol=1e-3)
+    copied.refresh()
+    torch.testing.assert_close(copied.network(shown), network(shown), rtol=1e-9, atol=1e-9)
+    assert not any(parameter.requires_grad for parameter in copied.network.parameters())
+
+
+def test_a_layer_of_one_channel_passes_on_channels_last() -> None:
+    backbone = build_backbone("small", channels=1, outputs=1, width=8)
+    network = folded(Classifier(backbone, [0.4], [0.3], 2), images(2, 1, 16, 16))
+    seen = network.get_submodule("backbone.conv1")(images(2, 1, 16, 16))
+    assert seen.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_copies_hold_no_memory_between_uses() -> None:
+    network = build_backbone("small", channels=1, outputs=1, width=8).eval()
+    copies, shown = FoldedCopies(), images(2, 1, 16, 16)
+    for _ in range(2):
+        with copies.of(network, shown) as fast:
+            torch.testing.assert_close(fast(shown), network(shown), rtol=1e-4, atol=1e-5)
+        assert not sum(tensor.numel() for tensor in fast.state_dict().values())
+        assert all(tensor.numel() for tensor in network.state_dict().values())
+
+
+class Stubborn(nn.Module):
+    """It can't be copied."""
+
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        raise RuntimeError("a handle is open")
+
+    def forward(self, shown: Tensor) -> Tensor:
+        return shown.flatten(1)
+
+
+def test_a_network_that_cannot_be_folded_stands_for_itself_and_this_is_said_once() -> None:
+    said: list[str] = []
+    copies, network = FoldedCopies(said.append), Stubborn()
+    for _ in range(2):
+        with copies.of(network, images(4, 1, 8, 8)) as found:
+            assert found is network
+    assert said == [
+        "attacks take the network as it is: batch norms can't be folded: a handle is open"
+    ]
+
+
+def test_norms_without_scale_and_shift_are_folded_too() -> None:
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8, affine=False), nn.Linear(8, 2)
+    )
+    network = lived_in(network).double().eval()
+    shown = images(3, 1, 4, 4).double()
+    fast = folded(network, shown)
+    assert not norms(fast)
+    torch.testing.assert_close(fast(shown), network(shown), rtol=1e-9, atol=1e-9)

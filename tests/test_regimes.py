@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from medrobust.dual import DualBN
 from medrobust.losses import sigmoid_loss
 from medrobust.networks import build_backbone
-from medrobust.regimes import BRANCHES, REGIMES, Batch, adversarial, dual, standard
+from medrobust.regimes import BRANCHES, REGIMES, Batch, adversarial, dual, regime_of, standard
 
 
 def batch() -> Batch:
@@ -72,3 +72,25 @@ def test_every_regime_has_its_branches_and_a_loss(regime: str) -> None:
     loss.backward()
     assert torch.isfinite(loss)
     assert all(parameter.grad is not None for parameter in one.parameters())
+
+
+@pytest.mark.parametrize(("part", "places"), [(0.5, [1, 3, 5, 7]), (0.25, [3, 7])])
+def test_unpaired_attacks_a_share_and_shows_the_others_clean(
+    part: float, places: list[int]
+) -> None:
+    one, given, attack = model("clean", "adv"), batch(), Brighter()
+    other = copy.deepcopy(one)
+    loss = regime_of("dual", part)(one, given, attack, sigmoid_loss)
+    rest = [place for place in range(8) if place not in places]
+    attacked = (given.images[places] + 0.2).clamp(0, 1)
+    expected = (
+        sigmoid_loss(other.clean(given.images[rest]), given.labels[rest]).mean()
+        + sigmoid_loss(other.adv(attacked), given.labels[places]).mean()
+    )
+    torch.testing.assert_close(loss, expected)
+    assert attack.seen == [one.adv]
+
+
+def test_the_whole_part_is_the_regime_itself() -> None:
+    assert regime_of("dual") is dual
+    assert regime_of("standard", 1.0) is standard

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from medrobust.adversarial import UNREADABLE
 from medrobust.assault import Arrays, Assault, Shown, attack_images
+from medrobust.errors import MedrobustError
 from medrobust.files import remove_partial, write_atomically
 from medrobust.inference import Cases
+from medrobust.parallel.group import ALONE, Group
 from medrobust.progress import Count
 
 
@@ -62,8 +64,12 @@ def attack_all(
     folder: Path,
     ranges: NDArray[np.float64],
     progress: Count = lambda done: None,
-) -> Attacked:
+    group: Group = ALONE,
+) -> Attacked | None:
     """Attack every image; batches that are in `folder` from an earlier call are not made again.
+
+    Of several processes each makes every so manieth batch; the first has the outcome, the others
+    None.
 
     Args:
         assault: what attacks what.
@@ -72,12 +78,13 @@ def attack_all(
         folder: where batches are kept while the work goes on; see `batches_folder`.
         ranges: (N,) by row of the store; radii are divided by an image's range.
         progress: is told how many images are done.
+        group: the processes; all of them see `folder`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_partial(folder)
-    parts = []
-    for number, (rows, images, labels, keys) in enumerate(cases.batches(assault.members[0].name)):
-        path = folder / f"{number:06d}.npz"
+    group.on_first(lambda: _make_ready(folder))
+    parts = {}
+    batches = cases.batches(assault.members[0].name, (group.rank, group.count))
+    for number, (rows, images, labels, keys) in enumerate(batches):
+        path = _place(folder, group.rank + number * group.count)
         part = _load(path)
         if part is None:
             begun = time.monotonic()
@@ -85,9 +92,13 @@ def attack_all(
             part["seconds"] = np.array([time.monotonic() - begun])
             with write_atomically(path) as temporary:
                 np.savez(temporary, **part)  # type: ignore[arg-type]
-        parts.append(part)
-        progress(len(rows))
-    return _joined(parts, list(assault.deployed))
+        parts[path] = part
+        progress(len(rows) * group.count)  # the others are about as far
+    group.gathered(None)  # all are done
+    if not group.is_first:
+        return None
+    paths = [_place(folder, number) for number in range(-(-len(cases.rows) // cases.batch_size))]
+    return _joined([parts.get(path) or _made(path) for path in paths], list(assault.deployed))
 
 
 def batches_folder(root: Path, plan: Mapping[str, Any], cases: Cases) -> Path:
@@ -155,6 +166,26 @@ def _concatenated(parts: Sequence[Arrays]) -> Arrays:
         name: np.concatenate([part[name] for part in parts], axis=int(name not in flat))
         for name in parts[0]
     }
+
+
+def _make_ready(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_partial(folder)
+
+
+def _place(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.npz"
+
+
+def _made(path: Path) -> Arrays:
+    """A batch that another process has made."""
+    part = _load(path)
+    if part is None:
+        raise MedrobustError(
+            f"{path}: expected the batch that another process made, found none that can be read; "
+            "all processes must see the same folder of runs"
+        )
+    return part
 
 
 def _load(path: Path) -> Arrays | None:

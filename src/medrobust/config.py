@@ -92,12 +92,23 @@ class AttackSettings(Section):
     """Radius in units of the image's range [0, 1]."""
     steps: int = Field(10, ge=1)
     """PGD steps in training."""
+    growing: bool = False
+    """Whether PGD begins with few steps, and has all of `steps` in the last epochs only."""
     step_size: Number | None = Field(None, gt=0)
     """2.5 · eps / steps if not given."""
     restarts: int = Field(1, ge=1)
     """PGD restarts in training."""
     noise: float = Field(2.0, ge=0)
     """Of n-fgsm: the start's radius in units of eps."""
+    part: Number = Field(1, gt=0, le=1)
+    """Share of each batch that is attacked. Below 1, which is for dual training alone, the
+    others are the clean images; with 1 every image is both."""
+    guard: bool = True
+    """Whether training with one step is watched, and goes on with PGD of `steps` steps should
+    networks come out that resist that step alone (catastrophic overfitting)."""
+    folded: bool = True
+    """Whether the attack takes a copy of the network with batch norms folded into convolutions:
+    the same function in less time."""
 
 
 class Augment(Section):
@@ -159,6 +170,11 @@ class Train(Section):
     """Of the network's own arithmetic; losses are in float32 or better."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto` takes a CUDA GPU where there is one, else the CPU."""
+    processes: int = Field(1, ge=1)
+    """Of this machine: they share each batch, each on a GPU of its own, or on CPU cores of its
+    own. Under `torchrun` its number counts instead."""
+    norms: Literal["synchronised", "per-process"] = "synchronised"
+    """Of several processes: batch norms see the whole batch, or each process's part of it."""
     tensorboard: bool = False
     """Also write TensorBoard files; needs `pip install 'medrobust[track]'`."""
 
@@ -198,6 +214,23 @@ class Config(Section):
     augment: Augment = Augment()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _unpaired(self) -> Self:
+        part, size = self.attack.part, self.train.batch_size
+        if part == 1:
+            return self
+        if self.regime != "dual":
+            raise ValueError(
+                f"attack.part: expected 1 in {self.regime} training, found {part:g}; a share of "
+                "attacked images is for dual training"
+            )
+        if min(int(part * size), size - int(part * size)) < 2:
+            raise ValueError(
+                "attack.part: expected a share that makes two attacked and two clean images or "
+                f"more in a batch of {size}, found {part:g}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _radii(self) -> Self:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from medrobust import checkpoints
 from medrobust.attacks import Attack, gaussian_noise
@@ -29,6 +31,8 @@ from medrobust.job import Job, choose_device
 from medrobust.losses import rank_scores
 from medrobust.metrics import read_metrics, write_metrics
 from medrobust.models import ball_of
+from medrobust.parallel.group import join
+from medrobust.parallel.place import here
 from medrobust.predictions import read_predictions, write_predictions
 from medrobust.rescoring import check_saveable, rescore
 from medrobust.rundir import RunDir
@@ -51,7 +55,8 @@ def evaluate(
 
     These are `predictions/*`, `adversarial/*`, `flips/*`, `receipts/*`, `trust.csv`, `metrics.csv`
     and `metrics.json`. Predictions that are there already, of the same weights, store and attack,
-    are kept.
+    are kept. Called in each of several processes (see `parallel`), they share the attacks; the
+    first does the rest.
 
     Args:
         run: a training's directory.
@@ -72,14 +77,16 @@ def evaluate(
     check_columns(what.groups or (), job.store.table)
     check_saveable(job)
     validation, notes = _validation(job)
-    _show(validation, "val", Condition(), track)
-    for condition in shown:
-        _show(job, what.split, condition, track)
-    cuts = {name: validation.cuts(name, validation.store.table) for name in job.networks}
+    group = join(here(), torch.device("cpu"))
+    with group.noticing_ends(lambda: "give the same command again: attacked batches are kept"):
+        cuts = group.on_first(lambda: _show_all(job, validation, shown, track))
+        cuts = {name: cut.to(job.device) for name, cut in cuts.items()}
+        for sweep in sweeps:
+            carry_out(Sortie(job, sweep, cuts), track, group)
+    if not group.is_first:
+        return []
     scored = [_Scored(c, job.seeing(c), central=not c.name) for c in shown]
     for sweep in sweeps:
-        sortie = Sortie(job, sweep, cuts)
-        carry_out(sortie, track)
         norm = job.norm_name(sweep)
         central = _central(job, sweep)
         scored += [
@@ -92,7 +99,7 @@ def evaluate(
             for radius in sweep.radii
         ]
         if what.save is not None:
-            again = rescore(sortie, what.save, track)
+            again = rescore(Sortie(job, sweep, cuts), what.save, track)
             scored += [_Scored(c, (sweep.attacked,), norm) for c in again]
     rows, record, warnings = _score(job, validation, scored)
     notes += _merge_metrics(run, rows, record, job)
@@ -128,6 +135,16 @@ class _Scored:
     norm: str = ""
     central: bool = False
     """Whether subgroups and operating points are scored, too."""
+
+
+def _show_all(
+    job: Job, validation: Job, shown: Sequence[Condition], track: Track
+) -> dict[str, Tensor]:
+    """Write all predictions that need no attack; return the cuts that follow, on the CPU."""
+    _show(validation, "val", Condition(), track)
+    for condition in shown:
+        _show(job, job.what.split, condition, track)
+    return {name: validation.cuts(name, validation.store.table).cpu() for name in job.networks}
 
 
 def _show(job: Job, split: str, condition: Condition, track: Track) -> None:

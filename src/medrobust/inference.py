@@ -26,12 +26,17 @@ class Cases:
     device: torch.device
     seed: int = 0
 
-    def batches(self, attack: str) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
+    def batches(
+        self, attack: str, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
         """Rows, images, labels and the keys of an attack's random starts.
 
         The keys depend on (seed, attack, image_id): not on batches, order or other images.
+        `share` is (number, count): from that batch on, one of so many.
         """
-        for first in range(0, len(self.rows), self.batch_size):
+        number, count = share
+        step = self.batch_size
+        for first in range(number * step, len(self.rows), count * step):
             rows = self.rows[first : first + self.batch_size]
             ids = self.store.table["image_id"].iloc[rows].tolist()
             keys = image_keys(key(self.seed, "evaluate", attack), numbers_of(ids))

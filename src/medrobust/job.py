@@ -24,6 +24,7 @@ from medrobust.folding import folded
 from medrobust.inference import Cases
 from medrobust.metrics import choose_thresholds, cuts_of
 from medrobust.models import fit_model
+from medrobust.parallel.place import here
 from medrobust.predictions import CLASS_MARGIN, LOGIT, read_predictions
 from medrobust.routing import deployments
 from medrobust.rundir import RunDir, store_name
@@ -161,13 +162,14 @@ class Job:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one.
+    """`auto` takes a GPU where there is one; of several processes each takes its own.
 
     Raises:
         MedrobustError: there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    name = here().device(name)
     try:
         torch.zeros(1, device=name).item()  # some devices have a name but can't compute
     except (RuntimeError, AssertionError, ImportError) as error:

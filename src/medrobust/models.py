@@ -1,5 +1,6 @@
 """From settings to models and attacks: the only place where names become objects."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,23 +34,32 @@ def ball_of(settings: AttackSettings, eps: float | None = None) -> Ball:
     return Ball(settings.norm, settings.eps if eps is None else eps)
 
 
-def training_attack(config: Config, loss: Loss) -> Attack:
-    """What takes a training image to its attacked version."""
+def training_attack(config: Config, loss: Loss, epoch: int = 0, collapsed: bool = False) -> Attack:
+    """What takes a training image to its attacked version in an epoch (from 0).
+
+    `collapsed`: whether the guard has found that one step is not enough.
+    """
     settings, ball = config.attack, ball_of(config.attack)
     if config.regime == "noise":
         return partial(gaussian_noise, ball=ball)
-    if settings.name == "fgsm":
+    if settings.name == "fgsm" and not collapsed:
         return partial(fgsm, ball=ball, loss=loss)
-    if settings.name == "n-fgsm":
+    if settings.name == "n-fgsm" and not collapsed:
         return partial(n_fgsm, ball=ball, loss=loss, noise=settings.noise)
     return partial(
         pgd,
         ball=ball,
         loss=loss,
-        steps=settings.steps,
+        steps=_steps(config, epoch),
         step_size=settings.step_size,
         restarts=settings.restarts,
     )
+
+
+def _steps(config: Config, epoch: int) -> int:
+    """Of PGD in an epoch: all, or growing evenly until all are made in the last epoch."""
+    steps, epochs = config.attack.steps, config.train.epochs
+    return math.ceil((epoch + 1) * steps / epochs) if config.attack.growing else steps
 
 
 def build_model(config: Config, store: Store) -> DualBN:

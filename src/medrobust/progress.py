@@ -56,8 +56,8 @@ class Bars:
 
 
 @contextmanager
-def progress_bars(console: Console) -> Iterator[Bars]:
-    """Bars on this console while the block runs."""
+def progress_bars(console: Console, shown: bool = True) -> Iterator[Bars]:
+    """Bars on this console while the block runs; `shown` by one of several processes."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -66,6 +66,6 @@ def progress_bars(console: Console) -> Iterator[Bars]:
         TimeRemainingColumn(),
     )
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
     ) as progress:
         yield Bars(progress)

@@ -14,7 +14,7 @@ from medrobust.errors import MedrobustError
 from medrobust.files import new_folder, remove_partial, write_json, write_text
 from medrobust.software import commit, software
 
-_FREE = ("evaluate", "data", "train.accelerator")
+_FREE = ("evaluate", "data", "train.accelerator", "train.processes")
 """Settings that may differ when a run goes on: they don't change what is learnt."""
 
 
@@ -149,7 +149,7 @@ def begin(run: RunDir, config: Config, store: Store, device: str) -> None:
     if (run.path / "config.yaml").is_file():
         _check_same_settings(run, config)
         check_same_store(run, store)
-        _note_resumption(run)
+        _note_resumption(run, device)
         remove_partial(run.checkpoints)
         write_text(run.path / "config.yaml", dump_config(config))  # the store may have moved
         return
@@ -198,9 +198,23 @@ def check_same_store(run: RunDir, store: Store) -> None:
         )
 
 
+def settings_of(config: Config) -> dict[str, Any]:
+    """The settings that change what is learnt, by their full names."""
+    return {name: value for name, value in _flat(config).items() if not _is_free(name)}
+
+
+def what_next(run: RunDir) -> str:
+    """What to do when a training ended before its time."""
+    try:
+        epoch = json.loads((run.checkpoints / "last.json").read_text(encoding="utf-8"))["epoch"]
+    except (OSError, ValueError, KeyError):
+        return "give the same command again to start anew"
+    return f"give the same command again to go on after epoch {epoch}"
+
+
 def _check_same_settings(run: RunDir, config: Config) -> None:
-    there, here = _flat(run.config()), _flat(config)
-    differing = [name for name in here if there.get(name) != here[name] and not _is_free(name)]
+    there, here = settings_of(run.config()), settings_of(config)
+    differing = [name for name in here if there.get(name) != here[name]]
     if differing:
         told = "; ".join(f"{n} is {there.get(n)!r} there, {here[n]!r} here" for n in differing[:3])
         raise MedrobustError(
@@ -244,14 +258,13 @@ def provenance_of(config: Config, store: Store | None, device: str) -> dict[str,
     }
 
 
-def _note_resumption(run: RunDir) -> None:
+def _note_resumption(run: RunDir, device: str) -> None:
     if run.is_done:
         return
     record = run.provenance()
     revision, dirty = commit()
-    record["resumed"].append(
-        {"started": _now(), "commit": revision, "dirty": dirty, "command": _command()}
-    )
+    resumption = {"started": _now(), "commit": revision, "dirty": dirty, "device": device}
+    record["resumed"].append(resumption | {"command": _command()})
     write_json(run.path / "provenance.json", record)
 
 

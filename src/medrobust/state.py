@@ -30,6 +30,8 @@ class State:
     """The best validation score, and minus the validation loss, which breaks ties."""
     stale: int = 0
     """Epochs since the best."""
+    collapsed: bool = False
+    """Whether the guard has found that one step of attack is not enough."""
 
     @property
     def deployed(self) -> DualBN:
@@ -44,6 +46,7 @@ def save(state: State, run: RunDir, config: Config, store: Store, improved: bool
         "step": state.step,
         "best": state.best,
         "stale": state.stale,
+        "collapsed": state.collapsed,
         "model": describe(store),
     }
     deployed = Checkpoint(tensors_of(state.deployed), record)
@@ -55,13 +58,12 @@ def save(state: State, run: RunDir, config: Config, store: Store, improved: bool
     checkpoints.save(run.checkpoints, "last", Checkpoint(_everything(state), record))
 
 
-def restore(state: State, run: RunDir) -> None:
-    """Take everything back from `last`, to the bit.
+def restore(state: State, saved: Checkpoint, run: RunDir) -> None:
+    """Take everything back from the checkpoint `last`, to the bit.
 
     Raises:
-        MedrobustError: the checkpoint is damaged or another network's.
+        MedrobustError: the checkpoint is another network's.
     """
-    saved = checkpoints.load(run.checkpoints, "last")
     origin = f"{run.checkpoints}/last.safetensors"
     load_tensors(state.model, part(saved.tensors, ""), origin)
     if state.average:
@@ -69,10 +71,11 @@ def restore(state: State, run: RunDir) -> None:
     parameters = tensors_of(state.model)
     for name, tensor in part(saved.tensors, "optimiser").items():
         what, _, parameter = name.partition("/")
-        own = parameters[parameter]  # Adam's step counter stays on the CPU
-        state.optimiser.state[own][what] = tensor if what == "step" else tensor.to(own.device)
+        own = parameters[parameter]
+        state.optimiser.state[own][what] = tensor.to(own.device)
     state.epoch, state.step = saved.state["epoch"], saved.state["step"]
     state.best, state.stale = saved.state["best"], saved.state["stale"]
+    state.collapsed = saved.state.get("collapsed", False)  # since there is a guard
 
 
 def _everything(state: State) -> dict[str, Tensor]:

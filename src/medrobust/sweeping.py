@@ -19,6 +19,7 @@ from medrobust.data.cases import gallery_rows, stratified_rows
 from medrobust.errors import MedrobustError
 from medrobust.files import write_csv
 from medrobust.job import Job
+from medrobust.parallel.group import ALONE, Group
 from medrobust.predictions import write_predictions
 from medrobust.progress import Count
 from medrobust.receipts import Cost, has_receipt, write_receipt
@@ -62,12 +63,15 @@ class Sortie:
         return gallery_rows(self.job.store, split)
 
 
-def carry_out(sortie: Sortie, track: Track) -> None:
-    """Attack, and write what came out, unless it is there already."""
+def carry_out(sortie: Sortie, track: Track, group: Group = ALONE) -> None:
+    """Attack, and write what came out, unless it is there already.
+
+    Of several processes all attack, and the first writes.
+    """
     job, sweep = sortie.job, sortie.sweep
     networks = job.seeing(sweep.condition(sweep.radii[0]))
     wanted = {(n, r): sortie.sidecar(n, r) for n in networks for r in sweep.radii}
-    if all(_is_there(sortie, *which, sidecar) for which, sidecar in wanted.items()):
+    if group.on_first(lambda: all(_is_there(sortie, *w, sidecar) for w, sidecar in wanted.items())):
         return
     cases, plan = job.cases(job.what.split), {"wanted": list(wanted.values())}
     plan |= {"kept": [sortie.kept.tolist()]}
@@ -82,7 +86,10 @@ def carry_out(sortie: Sortie, track: Track) -> None:
             len(job.store.rows(job.what.split)),
             f"{job.run.path}: {sweep.suite} on {sweep.attacked}",
         ),
+        group,
     )
+    if found is None:
+        return
     cost = Cost(found.seconds, found.passes)
     _write_flips(sortie, found)  # before the predictions, which are what an interruption asks for
     for number, radius in enumerate(sweep.radii):

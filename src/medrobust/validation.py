@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medrobust.attacks import pgd
@@ -18,6 +19,7 @@ from medrobust.errors import MedrobustError
 from medrobust.inference import Cases, logits_of
 from medrobust.losses import rank_scores
 from medrobust.models import ball_of, loss_for
+from medrobust.parallel.group import ALONE, Group
 from medrobust.statistics import auroc
 
 
@@ -39,14 +41,34 @@ def validate(
     config: Config,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[None]],
+    group: Group = ALONE,
 ) -> Validation:
     """AUROC of every branch on clean images and of the robust branch under PGD.
+
+    Of several processes each is shown every so manieth image, and has the result of all.
 
     Raises:
         MedrobustError: the logits are not finite: training has diverged.
     """
-    loss, rows = loss_for(store.info.task), store.rows("val")
-    labels = load_labels(store, rows, "cpu")
+    rows = store.rows("val")
+    own = rows[group.rank :: group.count]
+    found = _logits(model, store, own, config, device, autocast) if len(own) else {}
+    parts = group.gathered(found)
+    return group.on_first(lambda: _judge(_interleaved(parts), model, store, config))
+
+
+_Found = dict[str, dict[str, Tensor]]
+"""Logits by attack (`clean`, `pgd`) and branch."""
+
+
+def _logits(
+    model: DualBN,
+    store: Store,
+    rows: NDArray[np.int64],
+    config: Config,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[None]],
+) -> _Found:
     cases = Cases(store, rows, config.evaluate.batch_size, device, config.seed)
     networks = {name: model.branch(name) for name in model.branches}
     robust = model.branches[-1]
@@ -54,12 +76,36 @@ def validate(
         found = {"clean": logits_of(networks, cases)}
         if _needs_attack(config):
             attack = partial(
-                pgd, ball=ball_of(config.attack), loss=loss, steps=config.train.validation_steps
+                pgd,
+                ball=ball_of(config.attack),
+                loss=loss_for(store.info.task),
+                steps=config.train.validation_steps,
             )
             only = {robust: networks[robust]}
             found["pgd"] = logits_of(
                 only, cases, attack=attack, attacked=only[robust], name="validation"
             )
+    return found
+
+
+def _interleaved(parts: list[_Found]) -> _Found:
+    """The logits of all images in their order, of which part r has every so manieth from r on."""
+    if len(parts) == 1:
+        return parts[0]
+    shown = [part for part in parts if part]  # there may be fewer images than processes
+    whole: _Found = {attack: {} for attack in shown[0]}
+    for attack, branches in shown[0].items():
+        for branch in branches:
+            pieces = [part[attack][branch] for part in shown]
+            logits = torch.empty(sum(map(len, pieces)), *pieces[0].shape[1:], dtype=pieces[0].dtype)
+            for number, piece in enumerate(pieces):
+                logits[number :: len(parts)] = piece
+            whole[attack][branch] = logits
+    return whole
+
+
+def _judge(found: _Found, model: DualBN, store: Store, config: Config) -> Validation:
+    loss, labels = loss_for(store.info.task), load_labels(store, store.rows("val"), "cpu")
     _check_finite(found)
     auroc_of = {
         name: {branch: macro_auroc(labels, logits, store) for branch, logits in by_branch.items()}
@@ -94,7 +140,7 @@ def macro_auroc(labels: Tensor, logits: Tensor, store: Store) -> float:
     return float(np.nanmean(each))
 
 
-def _check_finite(found: dict[str, dict[str, Tensor]]) -> None:
+def _check_finite(found: _Found) -> None:
     if not all(
         logits.isfinite().all() for branches in found.values() for logits in branches.values()
     ):

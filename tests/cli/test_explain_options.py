@@ -24,6 +24,12 @@ def test_everything_at_once(dual: RunDir, standard_run: RunDir, medrobust) -> No
         *("--cka", dual.path, "--cka", standard_run.path, "--other", standard_run.path, "--dial"),
     )
     assert done.code == 0, done.err
+    *results, last = done.out.splitlines()
+    assert last == str(dual.explain)
+    assert [line.partition(": effusion ")[0] for line in results] == [
+        f"{dual.path}, branch {branch}" for branch in ("clean", "adv")
+    ]
+    assert "heart" not in done.err
     written = {path.name for path in dual.explain.iterdir()}
     assert written >= {
         *("maps", "scores.csv", "averages", "audit.csv", "counterfactuals.csv", "landscape"),
@@ -43,7 +49,7 @@ def test_another_question_makes_no_maps(dual: RunDir, medrobust) -> None:
     ("options", "words"),
     [
         (["--methods", "gradcam"], "method: expected one of gradient, "),
-        (["--truth", "opacity"], "truth: expected some of "),
+        (["--truth", "opacity"], "mask: expected some of "),
         (["--inside", "spleen"], "found 'spleen'"),
         (["--audit", "pacemaker"], "found 'pacemaker'"),
         (["--tolerance", "3cm"], "--tolerance: expected pixels or millimetres such as 3px or 10mm"),

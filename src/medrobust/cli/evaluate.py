@@ -7,6 +7,8 @@ import typer
 from medrobust.cli.arguments import Checkpoint, Device, OtherStore, Runs, Split, one_of, open_runs
 from medrobust.cli.console import console, numbers, warn
 from medrobust.errors import MedrobustError
+from medrobust.parallel.launch import launch
+from medrobust.parallel.place import check_started_together, here
 from medrobust.progress import progress_bars
 
 Branches = Literal["own", "matrix"]
@@ -71,6 +73,9 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time.")] = None,
     device: Device = "auto",
+    processes: Annotated[
+        int, typer.Option(min=1, help="Share the attacks; on a GPU each has its own.")
+    ] = 1,
 ) -> None:
     """Predict clean and attacked images; write predictions, trust.csv and metrics.csv.
 
@@ -81,7 +86,10 @@ def evaluate(
     """
     one_of(branches, Branches, "--branches")
     radii = None if eps is None else numbers(eps, "--eps")
+    check_started_together()
     found, other = open_runs(runs, store)
+    if processes > 1 and here().count == 1:
+        raise typer.Exit(launch(processes, lambda: "give the same command again to go on"))
 
     from medrobust.attacks.ball import Norm
     from medrobust.attacks.suite import Budget, LossName, SuiteName
@@ -110,9 +118,10 @@ def evaluate(
     stage = evaluate_checkpoints if all_checkpoints else run_evaluation
     for run in found:
         _check_budget(what.suite or run.config().evaluate.suite, steps, restarts, queries, loss)
-        with progress_bars(console) as bars:
+        with progress_bars(console, shown=here().rank == 0) as bars:
             warn(stage(run, other, what, track=bars.start))
-        typer.echo(run.metrics)
+        if here().rank == 0:
+            typer.echo(run.metrics)
 
 
 def _check_budget(suite: str, *given: object) -> None:

@@ -9,11 +9,20 @@ import typer
 import medrobust
 from medrobust.cli import exchange, prepare, prepare_own, study
 from medrobust.cli.arguments import Runs
+from medrobust.cli.bench import bench
 from medrobust.cli.console import console, warn
 from medrobust.cli.evaluate import evaluate
 from medrobust.cli.explain import explain
 from medrobust.cli.verify import verify
 from medrobust.errors import MedrobustError
+from medrobust.parallel.launch import ELSEWHERE, launch
+from medrobust.parallel.place import (
+    ElsewhereError,
+    check_started_together,
+    here,
+    is_launched,
+    is_told_elsewhere,
+)
 from medrobust.progress import progress_bars
 
 _INTERRUPTED = 130
@@ -30,6 +39,7 @@ app = typer.Typer(
 prepare.app.add_typer(prepare_own.app)
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(study.app, name="study")
+app.command()(bench)
 app.command()(evaluate)
 app.command()(explain)
 app.command()(verify)
@@ -62,19 +72,24 @@ def train(
     \b
     medrobust train configs/pneumoniamnist-dual.yaml
     medrobust train configs/pneumoniamnist-dual.yaml seed=1 attack.eps=8/255
+    medrobust train configs/pneumoniamnist-dual.yaml train.processes=2
     """
     from medrobust.config import load_config
     from medrobust.data.store import open_store
-    from medrobust.rundir import run_directory
+    from medrobust.rundir import run_directory, what_next
 
+    check_started_together()
     resolved = load_config(config, settings or ())
     run, store = run_directory(resolved, runs), open_store(resolved.data.store)
+    if resolved.train.processes > 1 and here().count == 1:
+        raise typer.Exit(launch(resolved.train.processes, lambda: what_next(run)))
 
     from medrobust.train import train as run_training  # takes seconds: after all quick errors
 
-    with progress_bars(console) as bars:
+    with progress_bars(console, shown=here().rank == 0) as bars:
         run_training(resolved, store, run, say=console.print, track=bars.over)
-    typer.echo(run.path)
+    if here().rank == 0:
+        typer.echo(run.path)
 
 
 @app.command()
@@ -153,17 +168,22 @@ def _told(error: Exception) -> str:
 
 
 def main() -> None:
-    """Run the command line; errors meant for people are one line, and the exit code is 1."""
+    """Run the command line; errors meant for people are one line, and the exit code is 1.
+
+    Of processes that work together one tells an error, and the others end quietly.
+    """
     debug = "--debug" in sys.argv[1:]
     try:
         app()
     except (MedrobustError, OSError) as error:
         if debug:
             raise
+        if is_told_elsewhere(error):
+            sys.exit(ELSEWHERE if isinstance(error, ElsewhereError) else 1)
         text = " ".join(_told(error).splitlines())  # of other packages' errors may be several
         console.print(f"error: {text}", style="red")
         sys.exit(1)
     except SystemExit as end:
-        if end.code == _INTERRUPTED:
+        if end.code == _INTERRUPTED and not is_launched():
             console.print("interrupted; nothing is half-written, give the same command again")
         raise

@@ -64,9 +64,16 @@ class TrainingBatches:
     """The raw pixels of all rows on a GPU, where they fit."""
     classes: NDArray[np.int64] | None = None
     """(N,) of each row."""
+    share: tuple[int, int] = (0, 1)
+    """(number, count): of each batch that one of so many equal parts."""
 
     def __len__(self) -> int:
         return max(1, self._drawn // self.batch_size)
+
+    @property
+    def images(self) -> int:
+        """Of a whole batch."""
+        return min(self.batch_size, self._drawn)
 
     @property
     def _drawn(self) -> int:
@@ -80,8 +87,11 @@ class TrainingBatches:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches; their `keys` belong to the attack."""
         order = self._order(epoch)
+        number, count = self.share
+        size = self.images // count
         for step in range(len(self)):
-            part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            first = step * self.batch_size + number * size
+            part = slice(first, first + size)
             yield self._batch(order.places[part], order.repeats[part], epoch)
 
     def _order(self, epoch: int) -> Order:
@@ -110,10 +120,12 @@ def training_batches(
     device: torch.device,
     on_device: bool,
     balanced: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> TrainingBatches:
     """Batches of the training split, which stays in a GPU's memory where it fits.
 
     On a CPU images are read from the store's file, which the system keeps in memory anyway.
+    `share`: see `TrainingBatches`.
 
     Raises:
         MedrobustError: `balanced`, and several findings that may occur together.
@@ -124,7 +136,7 @@ def training_batches(
     if on_device and device.type != "cpu" and size <= _IN_MEMORY:
         whole = _to_device(store.pixels(rows), device)
     classes = classes_of(store.labels[rows], store.info.task) if balanced else None
-    return TrainingBatches(store, rows, batch_size, seed, device, whole, classes)
+    return TrainingBatches(store, rows, batch_size, seed, device, whole, classes, share)
 
 
 def _converted(store: Store, rows: NDArray[np.int64]) -> NDArray[np.float32]:

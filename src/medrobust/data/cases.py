@@ -3,11 +3,13 @@
 import hashlib
 import heapq
 from collections.abc import Collection
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medrobust.data.store import Store
+from medrobust.data.vocabulary import same_finding
 
 NEGATIVES = 2
 
@@ -15,16 +17,16 @@ NEGATIVES = 2
 def gallery_rows(store: Store, split: str, per_finding: int = 4) -> NDArray[np.int64]:
     """Row numbers of up to `per_finding` positives of each finding, then two images without any.
 
-    Among the positives those with a mask of the finding come first; otherwise the order is that
-    of a hash of the image id, so that the choice depends on no outcome and on no row order. No
-    row comes twice. Raises `MedrobustError` if the split is empty.
+    Among the positives those with a mask or a box of the finding come first; otherwise the order
+    is that of a hash of the image id, so that the choice depends on no outcome and on no row
+    order. No row comes twice. Raises `MedrobustError` if the split is empty.
     """
     rows = store.rows(split)
     labels = store.labels[rows]
     chosen: list[int] = []
     for column, finding in enumerate(store.findings):
         positive = rows[labels[:, column] == 1]
-        chosen += first_cases(store, positive, per_finding, store.truth(finding))
+        chosen += first_cases(store, positive, per_finding, _outlined(store, finding))
     negative = rows[np.nansum(labels, axis=1) == 0]
     chosen += first_cases(store, negative, NEGATIVES)
     return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
@@ -45,6 +47,16 @@ def stratified_rows(store: Store, split: str, count: int) -> NDArray[np.int64]:
     for number, quota in enumerate(_quotas(sizes, count)):
         chosen += first_cases(store, rows[pattern.ravel() == number], quota)
     return np.array(sorted(chosen), dtype=np.int64)
+
+
+def _outlined(store: Store, finding: str) -> Collection[int]:
+    """Rows that have a mask of the finding; those that have a box of it, where none has a mask."""
+    masks = store.truth(finding)
+    if masks or store.boxes is None:
+        return masks
+    same = store.boxes["finding"].map(partial(same_finding, finding)).astype(bool)
+    images = set(store.boxes["image_id"][same])
+    return set(np.flatnonzero(store.table["image_id"].isin(images)).tolist())
 
 
 def _quotas(sizes: NDArray[np.int64], count: int) -> list[int]:

@@ -1,0 +1,60 @@
+"""How speed is measured: interleaved repeats in one run, medians, and on what machine."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from medrobust.progress import Count
+from medrobust.software import software
+
+Seconds = dict[str, list[float]]
+
+
+def interleaved(
+    jobs: Mapping[str, Callable[[], object]], repeats: int, count: Count = lambda done: None
+) -> Seconds:
+    """Seconds of each job in each repeat; every repeat runs all of them, one after the other."""
+    seconds: Seconds = {name: [] for name in jobs}
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            begun = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - begun)
+            count(1)
+    return seconds
+
+
+def ratio(seconds: Seconds, one: str, other: str) -> float:
+    """Median of one job's seconds by another's in each repeat: a busy machine spoils it least."""
+    pairs = zip(seconds[one], seconds[other], strict=True)
+    return statistics.median(first / second for first, second in pairs)
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same or fewer columns than the first as text."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names, *([_shown(row.get(name, "")) for name in names] for row in rows)]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(names))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+    return "\n".join(["", title, *lines])
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, versions and commit."""
+    return {
+        "cores": os.cpu_count(),
+        "processor": platform.processor() or platform.machine(),
+        **software(),
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
