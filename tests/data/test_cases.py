@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,18 @@ def test_positives_with_a_mask_first_then_negatives(store: Store) -> None:
     assert set(rows) <= set(store.rows("train"))
     assert len(set(rows)) == len(rows) == 5
     assert store.labels[rows, 0].tolist() == [1, 1, 1, 0, 0]
+
+
+def test_boxes_are_as_good_as_masks(tiny, out: Path) -> None:
+    plain = prepare(tiny(change=findings), out, size=None)
+    rows = plain.rows("train")
+    odd = rows[plain.labels[rows, 0] == 1]
+    last = odd[-1]
+    assert last not in gallery_rows(plain, "train", per_finding=2)
+    box = {"image_id": plain.table["image_id"][last], "finding": "Odd", "x": 0, "y": 0}
+    boxed = replace(plain)
+    boxed.__dict__["boxes"] = pd.DataFrame([{**box, "w": 2, "h": 2}])
+    assert gallery_rows(boxed, "train", per_finding=2)[0] == last
 
 
 def test_a_finding_with_few_positives_shows_them_all(store: Store) -> None:

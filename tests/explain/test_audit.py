@@ -65,14 +65,20 @@ def test_a_network_that_reads_the_marker(subject: Subject, marked: Store) -> Non
     gap = table.set_index("measure").loc["difference swapped"]
     assert gap["high"] < 0
     assert gap["value"] == pytest.approx(value["auroc swapped"] - value["auroc as it is"])
-    assert sentence.startswith("consolidation, single: ")
-    assert f"{100 * value['share:gradient']:.1f} % of the map lies on marker" in sentence
+    assert sentence == (
+        f"{subject.run.path}, branch single: consolidation depends on marker: AUROC "
+        f"{value['auroc as it is']:.3f}, {value['auroc removed']:.3f} without it, "
+        f"{value['auroc swapped']:.3f} where it is exchanged; "
+        f"{100 * value['share:gradient']:.1f} % of the gradient map and "
+        f"{100 * value['area']:.1f} % of the picture lie on it"
+    )
 
 
 def test_a_network_that_reads_the_lungs_stays_as_it_is(subject: Subject, marked: Store) -> None:
     lungs = region(marked, "left_lung", "anatomy") * (region(marked, "marker", "marker") == 0)
     looking = replace(subject, networks={"single": Corner(lungs)})
-    audit(looking, "marker", ["consolidation"], {"gradient": METHODS["gradient"]})
+    (sentence,) = audit(looking, "marker", ["consolidation"], {"gradient": METHODS["gradient"]})
+    assert ": consolidation cannot be shown to depend on marker: AUROC " in sentence
     table = pd.read_csv(subject.folder / "audit.csv").set_index("measure")
     assert table["value"]["share:gradient"] < table["value"]["area"]
     for edit in ("removed", "moved", "swapped"):
@@ -84,13 +90,14 @@ def test_another_marker_adds_rows_and_the_same_replaces_them(
 ) -> None:
     looking = replace(subject, networks={"single": Corner(torch.ones(32, 32))})
     for marker in ("marker", "heart", "marker"):
-        audit(looking, marker, ["consolidation"], {})
+        (sentence,) = audit(looking, marker, ["consolidation"], {})
+    assert "map" not in sentence.partition("; ")[2]
     table = pd.read_csv(subject.folder / "audit.csv")
     assert table.groupby("marker").size().to_dict() == {"heart": 8, "marker": 8}
 
 
 def test_a_mask_that_is_not_there(subject: Subject) -> None:
-    with pytest.raises(MedrobustError, match=r"^truth: expected some of .+, found 'pacemaker'"):
+    with pytest.raises(MedrobustError, match=r"^mask: expected some of .+, found 'pacemaker'"):
         audit(subject, "pacemaker", ["consolidation"], {})
 
 

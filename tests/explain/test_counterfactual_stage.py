@@ -77,6 +77,23 @@ def test_a_judge_that_is_not_robust_is_warned_of(
     assert set(table["other_robust"]) == {0}
 
 
+def test_decisions_on_validation_images_are_not_to_be_counted(
+    dual_run: RunDir, copy_of: Copy, notes: list[str]
+) -> None:
+    subject = open_subject(copy_of(dual_run), split="val")
+    told = (
+        f"{subject.run.path}: thresholds of decisions were chosen on split val itself, so how many "
+        "decisions change there says nothing of other images; look at the pictures, and count on "
+        "split test"
+    )
+    assert told in make_counterfactuals(subject, FINDING, steps=1, images=2)
+    assert "split val itself" not in " ".join(notes)
+    elsewhere = replace(subject, name="elsewhere")
+    assert "split val itself" not in " ".join(
+        make_counterfactuals(elsewhere, FINDING, steps=1, images=2)
+    )
+
+
 @pytest.mark.parametrize("branch", ["clean", "adv"])
 def test_the_arrays_are_what_the_table_tells(
     subject: Subject, table: pd.DataFrame, branch: str

@@ -151,6 +151,11 @@ def test_differences_are_paired() -> None:
     row = against(rows("gradient", lacking), rows("edge", base, "")).iloc[0]
     assert row["difference"] == pytest.approx(np.mean(better[1:]) - np.mean(base[1:]))
     assert row["n"] == 39
+    edge = summarise(rows("edge", [NAN, *base[1:]], ""), PATIENTS, redraws=2000)
+    expected = only(edge, method="edge")
+    assert row[["baseline_value", "baseline_low", "baseline_high"]].tolist() == pytest.approx(
+        expected[["value", "low", "high"]].tolist()
+    )
 
 
 def test_holm_is_over_the_baselines_of_one_method() -> None:

@@ -122,7 +122,7 @@ def test_masks_come_before_boxes_of_the_same_name(made: Make) -> None:
 def test_an_unknown_name_is_refused(made: Make) -> None:
     store = made([(0, "left lung", "anatomy", TOP)], [(1, "nodule", 0, 0, 1, 1)])
     assert refusal(store, "nodule", "lesion") == (
-        "truth: expected some of left lung, nodule, found 'lesion': store phantom has no masks or "
+        "mask: expected some of left lung, nodule, found 'lesion': store phantom has no masks or "
         "boxes of it"
     )
 

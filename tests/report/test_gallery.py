@@ -1,10 +1,12 @@
 import base64
 import io
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_runs import EPS, FINDINGS, Workplace, write_maps
 from numpy.testing import assert_allclose
@@ -164,3 +166,19 @@ def test_many_pixels_are_averaged(
     assert found is not None
     assert found.shrunk == "20 of 40 pixels"
     assert found.cases["Nodule"][0].width == 20
+
+
+def test_a_box_is_the_outline_where_there_is_no_mask(
+    shown: Gallery, numbers: Numbers, workplace: Workplace
+) -> None:
+    case = shown.cases["Nodule"][0]
+    box = {"image_id": case.image_id, "finding": "nodule", "x": 10, "y": 4, "w": 6, "h": 8}
+    store = replace(workplace.store, path=workplace.store.path / "nowhere")
+    store.__dict__["boxes"] = pd.DataFrame([box])
+    found = gallery(numbers, styles(numbers.arms), store, Predicted(numbers))
+    assert found is not None
+    cases = {one.image_id: one for one in found.cases["Nodule"]}
+    corners = re.findall(r"[\d.]+ [\d.]+", cases[case.image_id].outline)
+    x, y = np.array([corner.split() for corner in corners], float).T
+    assert (x.min(), x.max(), y.min(), y.max()) == (10, 16, 4, 12)
+    assert not any(one.outline for name, one in cases.items() if name != case.image_id)

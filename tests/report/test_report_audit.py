@@ -79,7 +79,7 @@ def test_the_table_has_every_measure_in_its_place(run: Path) -> None:
         "How much of the gradient map lies on the marker, and AUROC without it. 95 % intervals."
     )
     (group,) = section.table.groups
-    assert group.head == f"Nodule, looked for on {MARKER}"
+    assert group.head == f"Nodule; marker: {MARKER}"
     first, second = group.rows
     assert (first.head, first.note) == ("dual · clean branch", "seed 0")
     assert second.head == "dual · adversarial branch"
@@ -134,9 +134,9 @@ def test_findings_and_markers_have_groups_of_their_own(run: Path) -> None:
     )
     assert section is not None
     assert [group.head for group in section.table.groups] == [
-        f"Nodule, looked for on {MARKER}",
-        "Nodule, looked for on tube",
-        f"Mass, looked for on {MARKER}",
+        f"Nodule; marker: {MARKER}",
+        "Nodule; marker: tube",
+        f"Mass; marker: {MARKER}",
     ]
 
 

@@ -22,6 +22,7 @@ from medrobust.report.predicted import Predicted
 from medrobust.report.read import read_runs
 
 OTHER = "judge <i>/0/adv"
+SPOKEN = "the adversarial branch of judge <i> (seed 0)"
 WHY = "AUROC 0.900 clean, 0.300 attacked with linf ε = 4/255"
 SHAPE = (1, 12, 10)
 
@@ -131,7 +132,7 @@ def test_the_table_counts_what_can_be_told(runs: Path) -> None:
     assert section.table.caption == (
         "Images changed within a ball of the norm l_p, p = 1.5 with a mean change of 9/255 per "
         "pixel. Decisions that were as wanted before are not counted; distances are means. The "
-        f"other model is {OTHER}."
+        f"other model is {SPOKEN}."
     )
 
 
@@ -150,7 +151,7 @@ def test_a_judge_that_is_not_robust_is_warned_of(runs: Path) -> None:
     section = counterfactual_section(material(runs))
     assert section is not None
     assert section.warnings == [
-        f"{OTHER}, the other model, is not robust: that it agrees shows little, since noise that "
+        f"The other model, {SPOKEN}, is not robust: that it agrees shows little, since noise that "
         "misleads one network misleads others like it."
     ]
 

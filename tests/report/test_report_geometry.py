@@ -134,7 +134,7 @@ def test_the_whole_section(dual: Material) -> None:
     words = text_of(page)
     for heading in (
         "The loss around an image",
-        "How fast logits change",
+        "How fast scores change",
         "How alike layers are",
         "The dial between the branches",
     ):

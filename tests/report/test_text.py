@@ -5,6 +5,7 @@ from medrobust.report import text
 
 def test_numbers_have_real_minus_signs() -> None:
     assert text.number(-0.1234) == "−0.123"
+    assert text.number(-0.0004) == "0.000"
     assert text.signed(0.5, 2) == "+0.50"
     assert text.signed(-0.5, 1) == "−0.5"
     assert text.number(None) == text.number(float("nan")) == text.signed(None) == "–"
@@ -13,6 +14,7 @@ def test_numbers_have_real_minus_signs() -> None:
 def test_intervals() -> None:
     assert text.interval(0.905, 0.9514) == "0.905–0.951"
     assert text.interval(-0.1, 0.1, 1) == "−0.1 to 0.1"
+    assert text.interval(-0.001, 0.1, 1) == "0.0–0.1"
     assert text.signed_interval(-0.1, 0.1, 1) == "−0.1 to +0.1"
     assert text.interval(None, 0.1) == text.signed_interval(float("nan"), 0.1) == ""
 
@@ -58,6 +60,7 @@ def test_words() -> None:
 
 
 def test_no_line_breaks_within_numbers() -> None:
+    assert text.unbroken("a p (Holm) = 0.5 of") == "a p\xa0(Holm)\xa0=\xa00.5 of"
     joined = text.unbroken("ε = 4/255, p < 0.001, 0.1–0.2 at 95 % of train–test")
     assert joined == (
         "ε\xa0=\xa04/255, p\xa0<\xa00.001, 0.1\u2060–\u20600.2 at 95\xa0% of train–test"

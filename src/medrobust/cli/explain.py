@@ -123,7 +123,11 @@ def explain(
         company = _company(subject, (other, shuffled, cka), partial(opening, store=shown))
         for task in tasks(subject, asked, company):
             with progress_bars(console) as bars:
-                warn(task(bars.start))
+                told = task(bars.start)
+            if task.tells_results:
+                typer.echo("\n".join(told))
+            else:
+                warn(told)
         typer.echo(subject.folder)
 
 

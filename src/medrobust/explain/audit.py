@@ -36,6 +36,7 @@ from medrobust.statistics import (
 COLUMNS = ["store", "split", "branch", "finding", "marker", "measure", "value", "low", "high", "n"]
 AS_IS, REMOVED, MOVED, SWAPPED = "as it is", "removed", "moved", "swapped"
 EDITS = (AS_IS, REMOVED, MOVED, SWAPPED)
+SHARE = "share:"
 REDRAWS = 2000
 
 
@@ -119,7 +120,8 @@ def audit(
     replace_rows(
         subject.folder / "audit.csv", table[COLUMNS], ["store", "split", "finding", "marker"]
     )
-    return [_sentence(part) for _, part in table.groupby(["branch", "finding"], sort=False)]
+    parts = table.groupby(["branch", "finding"], sort=False)
+    return [_sentence(str(subject.run.path), part) for _, part in parts]
 
 
 def _shares(
@@ -138,7 +140,7 @@ def _shares(
         shares = [
             mass_inside(one, job.masks[int(row)]) for row, one in zip(marked, maps, strict=True)
         ]
-        rows.append(_mean(f"share:{name}", np.array(shares), patients))
+        rows.append(_mean(f"{SHARE}{name}", np.array(shares), patients))
     return rows
 
 
@@ -198,14 +200,16 @@ def _patients(job: _Audit, rows: Rows) -> NDArray[np.str_]:
     return patients.to_numpy()[rows].astype(str)
 
 
-def _sentence(rows: pd.DataFrame) -> str:
+def _sentence(run: str, rows: pd.DataFrame) -> str:
     """What one branch's audit of one finding says, in words."""
     value = dict(zip(rows["measure"], rows["value"], strict=True))
-    first = rows.iloc[0]
-    share = next((v for m, v in value.items() if str(m).startswith("share:")), float("nan"))
+    first, gap = rows.iloc[0], rows.set_index("measure").loc[f"difference {SWAPPED}"]
+    share = next((m for m in value if str(m).startswith(SHARE)), "")
+    on_it = f"{100 * value[share]:.1f} % of the {share.removeprefix(SHARE)} map" if share else ""
+    verdict = "cannot be shown to depend on" if gap["high"] >= 0 else "depends on"
     return (
-        f"{first['finding']}, {first['branch']}: {100 * share:.1f} % of the map lies on "
-        f"{first['marker']}, {100 * value['area']:.1f} % of the picture; AUROC "
+        f"{run}, branch {first['branch']}: {first['finding']} {verdict} {first['marker']}: AUROC "
         f"{value[f'auroc {AS_IS}']:.3f}, {value[f'auroc {REMOVED}']:.3f} without it, "
-        f"{value[f'auroc {SWAPPED}']:.3f} where those without it have it and the others not"
+        f"{value[f'auroc {SWAPPED}']:.3f} where it is exchanged; "
+        f"{on_it and f'{on_it} and '}{100 * value['area']:.1f} % of the picture lie on it"
     )

@@ -84,6 +84,7 @@ def make_counterfactuals(
     subject.chosen([finding])
     rows = _cases(subject, finding, direction, images)
     judge, notes = _judge(subject, other, finding)
+    notes += _own_thresholds(subject)
     done = track(len(rows) * len(subject.networks) * steps, f"{subject.run.path}: counterfactuals")
     tables = []
     for branch in subject.networks:
@@ -225,6 +226,17 @@ def _cases(subject: Subject, finding: str, direction: str, images: int) -> Rows:
             f"{finding}, found none"
         )
     return np.array(chosen, dtype=np.int64)
+
+
+def _own_thresholds(subject: Subject) -> list[str]:
+    """What to say where thresholds were chosen on the very images that are changed."""
+    if subject.split != "val" or subject.name != subject.run.provenance()["store"]["name"]:
+        return []
+    return [
+        f"{subject.run.path}: thresholds of decisions were chosen on split val itself, so how many "
+        "decisions change there says nothing of other images; look at the pictures, and count on "
+        "split test"
+    ]
 
 
 def _reader(subject: Subject, branch: str, finding: str) -> tuple[_Reader, list[str]]:

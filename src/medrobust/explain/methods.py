@@ -27,8 +27,6 @@ class Method:
     name: str
     function: Callable[..., Tensor]
     """(network, images (N, C, ...) in [0, 1], finding, **options) -> maps (N, ...)."""
-    is_signed: bool = True
-    """Whether maps tell evidence against the finding, negative, from none, 0."""
 
     def __call__(self, network: nn.Module, images: Tensor, finding: int) -> Tensor:
         """Maps (N, H, W) or (N, D, H, W) of images (N, C, ...) for a logit's column."""
@@ -48,7 +46,7 @@ METHODS: Mapping[str, Method] = {
         Method("gradient-x-input", gradient_x_input),
         Method("smooth-grad", smooth_grad),
         Method("integrated-gradients", integrated_gradients),
-        Method("grad-cam", grad_cam, is_signed=False),
+        Method("grad-cam", grad_cam),
         Method("occlusion", occlusion),
     )
 }

@@ -76,12 +76,6 @@ def cka(
     return Alignment(tuple(names), products / (length[:, None] * length))
 
 
-def debiased_cka(first: Tensor, second: Tensor) -> float:
-    """The same of two matrices of features, (N, P) and (N, Q), N ≥ 4; in [-1, 1]."""
-    one, two = u_centred(gram(first)), u_centred(gram(second))
-    return float((one * two).sum() / (one.norm() * two.norm()))
-
-
 def grams(
     network: nn.Module, images: Tensor, layers: Sequence[str] | None = None
 ) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from medrobust.explain.methods import Method, method_named
 from medrobust.explain.sanity.reference import edge
 from medrobust.explain.subject import Rows, Subject
 from medrobust.explain.tables import replace_rows
-from medrobust.explain.truth import named_masks, spacings, truth_of
+from medrobust.explain.truth import named_masks, spacings, truth_if_any, truth_of
 from medrobust.progress import Count
 from medrobust.randomness import key
 
@@ -245,9 +245,7 @@ def _table(
 
 
 def _truth(store: Store, finding: str, names: Sequence[str]) -> Masks:
-    """Where the finding is; nothing where the store says it of no finding."""
-    silent = not (store.path / "masks.csv").exists() and store.boxes is None
-    return {} if silent and not names else truth_of(store, finding, names)
+    return truth_of(store, finding, names) if names else truth_if_any(store, finding)
 
 
 def _write(job: _Job, methods: Mapping[str, Method], scores: pd.DataFrame) -> None:

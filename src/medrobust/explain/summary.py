@@ -32,7 +32,8 @@ SUMMARY = (
     *("value", "low", "high", "n", "n_not_scorable"),
 )
 DIFFERENCE = ("difference", "low", "high", "p", "p_holm", "n")
-AGAINST = (*SUMMARY[:6], "baseline", *DIFFERENCE, "wins")
+BASELINE = ("baseline_value", "baseline_low", "baseline_high")
+AGAINST = (*SUMMARY[:6], "baseline", *BASELINE, *DIFFERENCE, "wins")
 BETWEEN = ("store", "split", "method", "finding", "score", "value_a", "value_b", *DIFFERENCE)
 
 _Floats = NDArray[np.float64]
@@ -68,7 +69,8 @@ def against_baselines(
     The strongest baseline is not known beforehand, and one that is picked by these images looks
     stronger on them than it is. So a method `wins` (1, else 0) if it is better than every
     baseline that the table has, each with a `p_holm` (over the baselines of one branch, method,
-    finding and score) of at most 0.05. For p see `sign_flip_p`.
+    finding and score) of at most 0.05. For p see `sign_flip_p`. `baseline_value` is the baseline's
+    mean over those images, with its interval; over all images it could be of other findings.
 
     Raises:
         MedrobustError: as `summarise`.
@@ -78,8 +80,11 @@ def against_baselines(
         pairs = [(one, base) for one in part.values for base in part.baselines(one)]
         values = [(part.values[one], part.values[base]) for one, base in pairs]
         tests = _differences(values, part.clusters, redraws, seed)
-        for (one, base), found in zip(pairs, tests, strict=True):
-            rows.append({**part.names(one), "baseline": base[1], **found})
+        shared = [np.where(np.isnan(one), np.nan, base) for one, base in values]
+        means = _means(shared, part.clusters, redraws, seed) if shared else []
+        for (one, base), mean, found in zip(pairs, means, tests, strict=True):
+            own = dict(zip(BASELINE, (mean["value"], mean["low"], mean["high"]), strict=True))
+            rows.append({**part.names(one), "baseline": base[1], **own, **found})
     family = ["finding", *_SERIES]
     table = _with_holm(rows, AGAINST, family)
     table["wins"] = (table["difference"] > 0) & (table["p_holm"] <= ALPHA)

@@ -20,8 +20,20 @@ from medrobust.explain.subject import Subject
 from medrobust.explain.truth import named_masks
 
 Untracked = Callable[..., list[str]]
-Task = Callable[[Track], list[str]]
-"""Writes its files below `explain/`; gives what to be warned of."""
+"""Takes what shows its progress as `track`."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Writes its files below `explain/`; call it with what shows its progress."""
+
+    work: Untracked
+    tells_results: bool = False
+    """Whether the sentences that it returns are what it found; else they are warnings."""
+
+    def __call__(self, track: Track) -> list[str]:
+        """Do it; return sentences for the user."""
+        return self.work(track=track)
 
 
 @dataclass(frozen=True)
@@ -56,14 +68,14 @@ class Company:
 
 
 def tasks(subject: Subject, asked: Questions, company: Company) -> list[Task]:
-    """Everything asked, in order; each task is called with what shows its progress.
+    """Everything asked, in order.
 
     Raises:
         MedrobustError: something asked is not to be had, before any work is done.
     """
     _check(subject, asked)
-    found = [*_of_maps(subject, asked, company), *_of_networks(subject, asked, company)]
-    return [partial(_with_track, task) for task in found]
+    networks = map(Task, _of_networks(subject, asked, company))
+    return [*_of_maps(subject, asked, company), *networks]
 
 
 def _check(subject: Subject, asked: Questions) -> None:
@@ -82,20 +94,20 @@ def _check(subject: Subject, asked: Questions) -> None:
         )
 
 
-def _of_maps(subject: Subject, asked: Questions, company: Company) -> Iterator[Untracked]:
+def _of_maps(subject: Subject, asked: Questions, company: Company) -> Iterator[Task]:
     """Maps, and what is asked of them."""
     methods = {name: method_named(name) for name in asked.wanted.methods}
     findings = subject.chosen(asked.wanted.findings)
     if asked.maps:
-        yield partial(explain, subject, asked.wanted)
+        yield Task(partial(explain, subject, asked.wanted))
     if asked.average:
-        yield partial(write_averages, subject, methods, findings)
+        yield Task(partial(write_averages, subject, methods, findings))
     if asked.audit is not None:
-        yield partial(audit, subject, asked.audit, findings, methods)
+        yield Task(partial(audit, subject, asked.audit, findings, methods), tells_results=True)
     if asked.sanity:
         eps = radius(subject, asked.eps, "linf")
         checks = partial(check_maps, subject, methods, findings, eps=eps)
-        yield partial(checks, others=company.others, shuffled=company.shuffled)
+        yield Task(partial(checks, others=company.others, shuffled=company.shuffled))
 
 
 def _of_networks(subject: Subject, asked: Questions, company: Company) -> Iterator[Untracked]:
@@ -114,7 +126,3 @@ def _of_networks(subject: Subject, asked: Questions, company: Company) -> Iterat
         yield partial(write_cka, subject, None if own else other)
     if asked.dial:
         yield partial(write_dial, subject)
-
-
-def _with_track(task: Untracked, track: Track) -> list[str]:
-    return task(track=track)

@@ -74,6 +74,12 @@ def truth_of(store: Store, finding: str, names: Sequence[str] = ()) -> Masks:
     return store.truth(finding) or _box_masks(store, finding)
 
 
+def truth_if_any(store: Store, finding: str) -> Masks:
+    """The same, and nothing where the store says it of no finding."""
+    silent = not (store.path / "masks.csv").exists() and store.boxes is None
+    return {} if silent else truth_of(store, finding)
+
+
 def named_masks(store: Store, names: Sequence[str]) -> Masks:
     """Row -> all that is named: masks of any kind, or boxes where there are no masks of a name.
 
@@ -87,7 +93,7 @@ def named_masks(store: Store, names: Sequence[str]) -> Masks:
     for name in names:
         if not any(same_finding(name, known) for known in there):
             raise MedrobustError(
-                f"truth: expected some of {', '.join(there)}, found {name!r}: store "
+                f"mask: expected some of {', '.join(there)}, found {name!r}: store "
                 f"{store.info.name} has no masks or boxes of it"
             )
         parts.append(_of_any_kind(store, name) or _box_masks(store, name))

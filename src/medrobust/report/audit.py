@@ -91,7 +91,7 @@ def _table(found: Sequence[_Audited], looks: Mapping[Arm, Style]) -> Table:
             signed_estimate(one.gap),
         ]
         row = Row(one.arm.label, cells, f"seed {one.run.seed}", looks[one.arm])
-        groups.setdefault(f"{one.finding}, looked for on {one.marker}", []).append(row)
+        groups.setdefault(f"{one.finding}; marker: {one.marker}", []).append(row)
     columns = ["Finding and model", "Share of the picture", "Share of the map"]
     columns += [f"AUROC {name[:1].lower()}{name[1:]}" for name in EDITS.values()]
     methods = dict.fromkeys(one.share.removeprefix(SHARE) for one in found if one.share)

@@ -10,6 +10,7 @@ from medrobust.report import card, chapters, comparisons, curves, results, summa
 from medrobust.report import runs as provenance
 from medrobust.report.along_training import training_figures
 from medrobust.report.audit import audit_section
+from medrobust.report.averages import average_section
 from medrobust.report.caveats import caveats
 from medrobust.report.checks import flag_sentences
 from medrobust.report.costs import costs_table
@@ -112,6 +113,7 @@ def _measured(numbers: Numbers, store: Store | None, margin: float) -> dict[str,
         "sweep": curves.sweep_figure(numbers, looks),
         "learning": curves.learning_figures(numbers.runs, looks),
         "explanations": explanation_section(Scored(numbers, predicted.patients()), looks),
+        "averages": average_section(material),
         "sanity": sanity_of_maps(material),
         "counterfactuals": counterfactual_section(material),
         "geometry": geometry_section(material),

@@ -257,7 +257,7 @@ def _caption(made: Sequence[_Made]) -> str:
         f"p = {p:g} with a mean change of {text.epsilon(level)} per pixel" for p, level in asked
     ]
     others = sorted(set(rows["other"]) - {""})
-    judge = f" The other model is {text.enumeration(others)}." if others else ""
+    judge = f" The other model is {text.enumeration(list(map(_spoken, others)))}." if others else ""
     return (
         f"Images changed within a ball of the norm l_p, {text.enumeration(balls)}. Decisions that "
         f"were as wanted before are not counted; distances are means.{judge}"
@@ -273,7 +273,13 @@ def _warnings(shown: Sequence[_Made]) -> list[str]:
         for one in shown
         if (one.rows["robust"] == 0).any()
     ] + [
-        f"{name}, the other model, is not robust: that it agrees shows little, since noise that "
-        "misleads one network misleads others like it."
+        f"The other model, {_spoken(name)}, is not robust: that it agrees shows little, since "
+        "noise that misleads one network misleads others like it."
         for name in unsound
     ]
+
+
+def _spoken(other: str) -> str:
+    """`the adversarial branch of dual (seed 0)`, from `dual/0/adv`."""
+    name, *rest = other.rsplit("/", 2)
+    return f"{Arm(name, rest[-1], '').phrase} (seed {rest[0]})" if len(rest) == 2 else other

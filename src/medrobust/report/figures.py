@@ -257,7 +257,7 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of this size in inches with one pair of axes."""
     figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
-    margins(figure, left=0.56, bottom=0.48, right=0.08, top=0.42)
+    margins(figure, left=0.62, bottom=0.48, right=0.08, top=0.42)
     axes = figure.add_subplot()
     axes.grid(visible=True)
     return figure, axes

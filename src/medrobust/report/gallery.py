@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
+from medrobust.explain.truth import truth_if_any
 from medrobust.files import file_name
 from medrobust.report import pictures, text
 from medrobust.report.arrays import arrays_of
@@ -64,7 +65,7 @@ class Case:
     height: int
     picture: str
     outline: str
-    """The truth as the `d` of an SVG path in picture pixels; empty without a mask."""
+    """The truth as the `d` of an SVG path in picture pixels; empty without a mask or box."""
     panels: Sequence[Panel]
 
 
@@ -245,7 +246,7 @@ def _case(scene: _Scene, row: int, finding: str) -> Case:
         small.shape[-1],
         small.shape[-2],
         pictures.data_uri(pictures.photograph(small)),
-        _outline(store.truth(finding).get(row), scene.side),
+        _outline(truth_if_any(store, finding).get(row), scene.side),
         [_panel(scene, one, identity, finding, clean) for one in scene.shown],
     )
 

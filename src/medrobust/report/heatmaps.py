@@ -94,7 +94,7 @@ def _grid(
 ) -> tuple[Figure, list[Axes], Axes]:
     """A figure with square panels of this side in inches, and a narrow one for the colour bar."""
     down, cell, high = math.ceil(count / across), left + side + 0.1, 0.45 + side + below
-    width, height = across * cell + 0.8, down * high
+    width, height = across * cell + 0.95, down * high
     figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
 
@@ -106,4 +106,4 @@ def _grid(
         place((i % across) * cell + left, (down - 1 - i // across) * high + below, side)
         for i in range(count)
     ]
-    return figure, panels, place(width - 0.75, (down - 1) * high + below, 0.12)
+    return figure, panels, place(width - 0.9, (down - 1) * high + below, 0.12)

@@ -16,6 +16,8 @@ class Cell:
     note: str = ""
     mark: str = ""
     """A reason not to take the figure at its word."""
+    strong: bool = False
+    """Whether it is the one to look at."""
 
 
 @dataclass(frozen=True)

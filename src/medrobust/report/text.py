@@ -18,7 +18,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """`0.932`; an en dash where there is no number."""
     if value is None or not math.isfinite(value):
         return DASH
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    return f"{value:z.{digits}f}".replace("-", MINUS)  # z: no minus before zero
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -32,7 +32,7 @@ def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     """`0.905-0.951` with an en dash, for positive numbers; empty where there is none."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    joint = " to " if low < 0 else DASH
+    joint = " to " if number(low, digits).startswith(MINUS) else DASH
     return f"{number(low, digits)}{joint}{number(high, digits)}"
 
 
@@ -92,7 +92,8 @@ def enumeration(parts: list[str]) -> str:
 def unbroken(sentence: str) -> str:
     """The sentence with no line break inside an interval, an equation or a percentage."""
     joined = re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", sentence)
-    return re.sub(r" (?=[=<] )|(?<= [=<]) |(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", joined)
+    glued = r" (?=[=<] )|(?<= [=<]) |(?<=\d) (?=%)|(?<=\bp) (?=\(Holm\))"
+    return re.sub(glued, "\N{NO-BREAK SPACE}", joined)
 
 
 def branch_name(branch: str) -> str:
