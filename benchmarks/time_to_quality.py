@@ -44,6 +44,7 @@ from results import macro_auroc, over_seeds, replace_part
 
 PAGE = Path("docs/explanation/performance.md")
 PLAIN = "plain"
+LEAST = ("--groups", "none", "--trust-images", "0")
 RECIPES: dict[str, tuple[str, ...]] = {
     "pgd-10": ("attack.steps=10",),
     "growing": ("attack.steps=10", "attack.growing=true"),
@@ -96,7 +97,7 @@ def run(seed: int, data: str, recipe: str) -> int:
             return code
         write_json(path / "processor.json", {"seconds": seconds})
     radius = str(load_config(Path(config)).attack.eps)
-    checks = ("--suite", "strong", "--eps", radius, "--groups", "none", "--trust-images", "0")
+    checks = ("--suite", "strong", "--eps", radius, "--square-images", "128", *LEAST)
     if not (path / "metrics.csv").is_file():
         return medrobust("evaluate", path, *checks)[0]
     return 0

@@ -358,3 +358,30 @@ def test_training_on_a_gpu(store: Store, tmp_path: Path) -> None:
     config = settings(store, train__accelerator="cuda", train__precision="bf16-mixed")
     run = finished(config, store, tmp_path / "run")
     assert all(np.isfinite(line["train_loss"]) for line in comparable_log(run))
+
+
+def test_training_goes_on_where_compiling_fails(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiler(*given: Any, **named: Any) -> Any:
+        raise RuntimeError("no compiler here")
+
+    plain = finished(settings(store, train__epochs=1), store, tmp_path / "plain")
+    monkeypatch.setattr(torch, "compile", compiler)
+    said: list[str] = []
+    run = RunDir(tmp_path / "compiled")
+    train(settings(store, train__epochs=1, train__compile="true"), store, run, say=said.append)
+    assert comparable_log(run) == comparable_log(plain)
+    told = "train.compile: networks run as they are, as compiling fails here (no compiler here)"
+    assert said.count(told) == 3  # two branches and the copy under attack
+
+
+def test_a_lack_of_memory_names_the_setting(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(*given: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("medrobust.step.training_attack", starved)
+    with pytest.raises(MedrobustError, match=r"train\.batch_size = 16: lower train\.batch_size"):
+        finished(settings(store), store, tmp_path / "run")

@@ -168,6 +168,9 @@ class Train(Section):
     """Epochs between kept checkpoints; about ten over a run if not given."""
     precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
     """Of the network's own arithmetic; losses are in float32 or better."""
+    compile: bool = False
+    """Whether networks are compiled (`torch.compile`): minutes at first, quicker steps then. Made
+    for a GPU; where compiling fails they run as they are, and this is said."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto` takes a CUDA GPU where there is one, else the CPU."""
     processes: int = Field(1, ge=1)

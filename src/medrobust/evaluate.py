@@ -37,6 +37,7 @@ from medrobust.predictions import read_predictions, write_predictions
 from medrobust.rescoring import check_saveable, rescore
 from medrobust.rundir import RunDir
 from medrobust.scoring import How, Record, choose, older_record, origins, score, write_record
+from medrobust.shortage import telling_shortage
 from medrobust.subgroups import check_columns
 from medrobust.sweeping import Sortie, Track, carry_out
 from medrobust.trusted import check_networks
@@ -67,7 +68,7 @@ def evaluate(
     Raises:
         MedrobustError: the store does not fit the model or was changed since the training, the
             split is empty or has no labels, an attack is not valid, the table lacks a column of
-            groups.
+            groups; the memory does not suffice.
     """
     what, config = what or Evaluation(), run.config()
     job = Job.of(run, store or run.training_store(), config, what)
@@ -78,7 +79,10 @@ def evaluate(
     check_saveable(job)
     validation, notes = _validation(job)
     group = join(here(), torch.device("cpu"))
-    with group.noticing_ends(lambda: "give the same command again: attacked batches are kept"):
+    with (
+        group.noticing_ends(lambda: "give the same command again: attacked batches are kept"),
+        telling_shortage("evaluate.batch_size", what.batch_size or config.evaluate.batch_size),
+    ):
         cuts = group.on_first(lambda: _show_all(job, validation, shown, track))
         cuts = {name: cut.to(job.device) for name, cut in cuts.items()}
         for sweep in sweeps:

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
+from medrobust.compiling import compile_if_possible
 from medrobust.errors import MedrobustError
 from medrobust.randomness import key, seeded
 from medrobust.watching import watched
@@ -87,11 +88,14 @@ class FoldedCopy:
 class FoldedCopies:
     """Copies of networks that learn, each made at its first use and then kept up to date.
 
-    A network that can't be folded stands for itself, and `say` is told why.
+    A network that can't be folded stands for itself, and `say` is told why. Copies are compiled
+    where `compiled` asks for it.
     """
 
-    def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
-        self.say = say
+    def __init__(
+        self, say: Callable[[str], None] = lambda text: None, compiled: bool = False
+    ) -> None:
+        self.say, self.compiled = say, compiled
         self._made: dict[nn.Module, FoldedCopy | None] = {}
 
     @contextmanager
@@ -116,10 +120,13 @@ class FoldedCopies:
 
     def _make(self, network: nn.Module, images: Tensor) -> FoldedCopy | None:
         try:
-            return FoldedCopy(network, images)
+            copied = FoldedCopy(network, images)
         except MedrobustError as error:
             self.say(f"attacks take the network as it is: {error}")
             return None
+        if self.compiled:
+            compile_if_possible(copied.network, images, self.say)
+        return copied
 
 
 def _tensors(network: nn.Module, without: set[str]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medrobust import checkpoints, guard, log
+from medrobust.compiling import compile_if_possible
 from medrobust.config import Config
 from medrobust.data.batches import TrainingBatches, training_batches
 from medrobust.data.order import classes_of
@@ -23,6 +24,7 @@ from medrobust.parallel.norms import synchronise
 from medrobust.parallel.place import Place, here
 from medrobust.regimes import Batch
 from medrobust.rundir import RunDir, begin, finish, settings_of, what_next
+from medrobust.shortage import telling_shortage
 from medrobust.state import State, restore, save
 from medrobust.step import TrainingStep
 from medrobust.validation import Validation, check_selectable, validate
@@ -48,7 +50,7 @@ def train(
 
     Raises:
         MedrobustError: settings, store, device or directory do not fit; the loss is not a number;
-            another process ended.
+            the memory does not suffice; another process ended.
     """
     place = here()
     fabric = fabric_on(config.train, place)
@@ -76,8 +78,12 @@ def _train(
     )
     while step.state.epoch < config.train.epochs and not _is_out_of_patience(step.state, config):
         begun = time.monotonic()
-        loss = _train_epoch(step, batches, track)
-        result = validate(step.state.deployed, store, config, fabric.device, fabric.autocast, group)
+        with telling_shortage("train.batch_size", config.train.batch_size):
+            loss = _train_epoch(step, batches, track)
+        with telling_shortage("evaluate.batch_size", config.evaluate.batch_size):
+            result = validate(
+                step.state.deployed, store, config, fabric.device, fabric.autocast, group
+            )
         improved = _select(step.state, result, config)
         _guard(step, store, say)
         record = _record(step, loss, result, improved, time.monotonic() - begun)
@@ -165,7 +171,12 @@ def _set_up(
         say(f"{run.path}: going on after epoch {state.epoch}")
     # what a killed process logged before it could save
     group.on_first(lambda: log.cut_back(run, state.epoch))
-    loss, copies = loss_for(store.info.task), FoldedCopies(say)
+    if config.train.compile:
+        few = torch.zeros(2, *store.images.shape[1:], device=fabric.device)
+        few = few.to(next(model.parameters()).dtype)
+        for name in model.branches:
+            compile_if_possible(model.branch(name), few, say)
+    loss, copies = loss_for(store.info.task), FoldedCopies(say, config.train.compile)
     return TrainingStep(fabric, config, loss, state, wrapped, optimiser, group, copies)
 
 
