@@ -2,7 +2,8 @@
 
     python benchmarks/map_results.py prepare --data DIR     (the stores, from the raw files)
     python benchmarks/map_results.py run [--sets covid patches nih marked] [--workers 2]
-    python benchmarks/map_results.py write [--sets ...]
+    python benchmarks/map_results.py check      (sanity of the maps of the generated radiographs)
+    python benchmarks/map_results.py write [--sets ... | sanity]
 
 `DIR` has kermany_pneumonia_224, covid_cxr_lesion_masks, luna16_candidate_patches_50 and
 nih_chestxray14_subset. Finished work is kept.
@@ -21,10 +22,18 @@ from pathlib import Path
 import pandas as pd
 
 from medrobust.data.store import open_store
+from medrobust.explain.sanity.table import read_sanity
 from medrobust.explain.summary import against_baselines, summarise
 from medrobust.rundir import RunDir, store_name
 from results import LABELS, MODELS, PAGE, provenance, replace_part
 
+SANITY = "sanity"
+CONTROLS = {
+    "shuffled": ("data.shuffle_labels=true",),
+    "seed": ("seed=1",),
+    "network": ("network.width=24",),
+}
+"""Trainings that maps are held against, by what is different."""
 REGIMES = ("standard", "adversarial", "dual")
 SCORES = ("hit_rate", "mass_accuracy", "rank_accuracy", "auprc", "iou")
 BASELINES = ("area", "centre", "edge", "random")
@@ -82,9 +91,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=("prepare", "run", "write"))
+    parser.add_argument("what", choices=("prepare", "run", "check", "write"))
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--sets", nargs="+", choices=(*SETS, SANITY), default=list(SETS))
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     if given.what == "prepare":
@@ -93,9 +102,12 @@ def main() -> None:
         with ThreadPoolExecutor(given.workers) as pool:
             jobs = product(given.sets, REGIMES)
             sys.exit(max(pool.map(lambda job: run(SETS[job[0]], job[1]), jobs)))
+    elif given.what == "check":
+        sys.exit(check(given.workers))
     else:
         for name in given.sets:
-            replace_part(PAGE, f"maps {name}", "\n".join(section(SETS[name])))
+            lines = sanity_section() if name == SANITY else section(SETS[name])
+            replace_part(PAGE, f"maps {name}", "\n".join(lines))
 
 
 def prepare(data: Path) -> None:
@@ -138,6 +150,56 @@ def run(one: Set, regime: str) -> int:
             return 1
     how = ["--store", f"stores/{one.images}", "--methods", ",".join(METHODS), *one.explain]
     return medrobust("explain", folder, *how)
+
+
+def check(workers: int) -> int:
+    """Sanity of standard training's maps, with other trainings and shuffled labels; 0 if well."""
+    with ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(train_control, CONTROLS))
+    others = [word for name in ("seed", "network") for word in ("--other", control(name))]
+    methods = ("--methods", ",".join(METHODS))
+    settled = ("explain", "runs/marked-standard/0", "--sanity", *methods, *others)
+    return max(*outcomes, medrobust(*settled, "--shuffled", control("shuffled")))
+
+
+def train_control(name: str) -> int:
+    """Another training of the same data."""
+    if (control(name) / "DONE").is_file():
+        return 0
+    own = SETS["marked"]
+    settings = ("data.store=stores/marked", *own.settings, *CONTROLS[name])
+    return medrobust("train", "configs/kermany-standard.yaml", f"name=marked-{name}", *settings)
+
+
+def control(name: str) -> Path:
+    return Path("runs") / f"marked-{name}" / ("1" if name == "seed" else "0")
+
+
+def sanity_section() -> list[str]:
+    """The table of the checks."""
+    found = read_sanity(folder(SETS["marked"], "standard") / "explain" / "sanity.csv")
+    found = found[found["verdict"] != ""]
+    checks = list(dict.fromkeys(found["check"]))
+    lines = [
+        "Checks of the maps of standard training on these radiographs (`--sanity`): rank "
+        "correlation of absolute values, or the gain over pixels in random order, with 95 % "
+        "intervals. ✓ passes, ✗ fails, – can't be checked.",
+        "",
+        "| map | finding | " + " | ".join(checks) + " |",
+        "|---" * (2 + len(checks)) + "|",
+    ]
+    for (method, finding), rows in found.groupby(["method", "finding"], sort=False):
+        cells = [verdict(rows[rows["check"] == name]) for name in checks]
+        lines.append(f"| {method} | {finding} | {' | '.join(cells)} |")
+    return lines
+
+
+def verdict(rows: pd.DataFrame) -> str:
+    if rows.empty or rows["value"].isna().all():
+        return "–"
+    value, low, high = rows.iloc[0][["value", "low", "high"]]
+    sign = {"pass": "✓", "fail": "✗"}.get(rows.iloc[0]["verdict"], "–")
+    return f"{sign} {value:.2f} ({low:.2f}–{high:.2f})"
 
 
 def medrobust(*words: object) -> int:

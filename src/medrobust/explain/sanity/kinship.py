@@ -9,7 +9,8 @@ from medrobust.explain.subject import Subject
 SECTIONS = ("data", "network", "attack", "augment", "train")
 NOT_LEARNT = {
     *("data.store", "data.on_device", "data.shuffle_labels"),
-    *("train.accelerator", "train.processes", "train.tensorboard", "train.keep_every"),
+    *("train.accelerator", "train.processes", "train.compile", "train.tensorboard"),
+    *("train.keep_every", "attack.folded"),
 }
 """Settings that change nothing of what is learnt, or that are told apart elsewhere."""
 
