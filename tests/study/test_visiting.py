@@ -11,12 +11,12 @@ import httpx
 import pytest
 from rooms import Served
 
-from conftest import Serve
 from medrobust.errors import MedrobustError
 from medrobust.study import visiting
 from medrobust.study.integrity import verify
 from medrobust.study.visiting import Saved, Visitor
 
+Serve = Callable[..., Served]
 VALUES = {"useful": 4, "there": {"present": True, "confidence": 70}, "place": None, "words": "x"}
 Fault = Callable[[int, str], str]
 """What befalls the n-th request of a method: "", "away", "lost" or "busy"."""

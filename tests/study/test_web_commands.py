@@ -149,6 +149,7 @@ def test_a_port_that_is_taken_is_named(command: Call, study: Path) -> None:
         f"error: expected to listen at 127.0.0.1, port {port}, found that this can't be done "
         "(Address already in use): choose another --port or --host\n"
     ) in err
+    assert not (study / "access.sqlite").exists()  # no links were told that lead elsewhere
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

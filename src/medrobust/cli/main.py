@@ -18,6 +18,7 @@ from medrobust.errors import MedrobustError
 from medrobust.parallel.launch import ELSEWHERE, launch
 from medrobust.parallel.place import (
     ElsewhereError,
+    Place,
     check_started_together,
     here,
     is_launched,
@@ -91,6 +92,8 @@ def train(
         resolved = load_config(config, [*named, *(settings or ())])
     run, store = run_directory(resolved, runs), open_store(resolved.data.store)
     if resolved.train.processes > 1 and here().count == 1:
+        batch = min(resolved.train.batch_size, len(store.rows("train")))
+        Place(count=resolved.train.processes).check_shares(batch, least=1)
         raise typer.Exit(launch(resolved.train.processes, lambda: what_next(run)))
 
     from medrobust.train import train as run_training  # takes seconds: after all quick errors

@@ -135,13 +135,14 @@ def serve(
     medrobust study serve study --url https://study.example.org
     """
     from medrobust.study.links import has_links, make_links
-    from medrobust.study.serve import check_packages
+    from medrobust.study.serve import check_packages, check_port
     from medrobust.study.serve import serve as run_server
     from medrobust.study.web.material import Study
 
     check_packages()
     Study.open(study)
     address = _address(url, port)
+    check_port(host, port)
     if host not in ("127.0.0.1", "localhost", "::1") and not address.startswith("https:"):
         warn(["links and answers travel readable through this network: see the guide on HTTPS"])
     if not has_links(study):

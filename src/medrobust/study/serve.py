@@ -65,6 +65,11 @@ def serve(folder: Path, host: str, port: int, url: str) -> None:
         uvicorn.Server(config).run(sockets=[place])
 
 
+def check_port(host: str, port: int) -> None:
+    """Raise MedrobustError where another program has the port; better before links are told."""
+    _listen(host, port).close()
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
