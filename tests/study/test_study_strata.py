@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -30,6 +30,7 @@ def searched_for(ratings):
     return mixed_model(ratings.ravel(), condition, groups)
 
 
+@example(2, (2, 4, 2), (1.0, 1.0, 0.0, 0.3))  # one start ended elsewhere
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(0, 2**32 - 1),

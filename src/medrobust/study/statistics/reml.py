@@ -17,6 +17,8 @@ BOUNDARY = 1e-3
 """Relative standard deviations up to here are 0: the estimate lies on the boundary."""
 LARGEST = 1e3
 """Relative standard deviations are looked for up to here."""
+STARTS = (1.0, 0.01, 30.0)
+"""Relative variances from which they are looked for."""
 ROUNDING = 1e-12
 """Residual sums of squares, relative to the whole one, up to here are 0 but for rounding."""
 
@@ -107,13 +109,16 @@ def relative_deviations(products: Products, factors: int) -> Floats:
         fit = fit_at(products, theta)
         return profiled(products, fit), _slope(products, theta, fit)
 
-    found = optimize.minimize(
-        criterion,
-        np.ones(factors),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, LARGEST**2)] * factors,
-        options={"ftol": 1e-14, "gtol": 1e-7},
-    )
-    deviations: Floats = np.sqrt(found.x)
+    tries = [  # small tables have more than one minimum, or end on the way
+        optimize.minimize(
+            criterion,
+            np.full(factors, start),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0.0, LARGEST**2)] * factors,
+            options={"ftol": 1e-14, "gtol": 1e-7},
+        )
+        for start in STARTS
+    ]
+    deviations: Floats = np.sqrt(min(tries, key=lambda found: float(found.fun)).x)
     return np.where(deviations > BOUNDARY, deviations, 0.0)
