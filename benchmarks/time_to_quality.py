@@ -23,23 +23,18 @@ from statistics import mean, median
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 
 from measure import interleaved, machine, ratio
 from medrobust.bench import plain
+from medrobust.bench.comparisons import training_step
 from medrobust.config import Config, load_config
 from medrobust.data.batches import training_batches
 from medrobust.data.store import Store, open_store
 from medrobust.files import write_json
-from medrobust.folding import FoldedCopies
 from medrobust.models import ball_of, build_model, loss_for
-from medrobust.optimise import Average, build_optimiser
-from medrobust.parallel.group import Group
 from medrobust.randomness import image_keys, key
 from medrobust.recipes import recipe_settings
 from medrobust.regimes import Batch
-from medrobust.state import State
-from medrobust.step import TrainingStep
 from results import macro_auroc, over_seeds, replace_part
 
 PAGE = Path("docs/explanation/performance.md")
@@ -131,7 +126,9 @@ def steps(data: str, repeats: int) -> dict[str, Any]:
     for recipe, settings in RECIPES.items():
         own = load_config(Path(f"configs/{data}-dual.yaml"), settings)
         if recipe != "growing":  # it has no step of its own
-            jobs[recipe] = partial(our_step(own, store), batch, 1)
+            # that of `medrobust train`, with augmentation, clipping and running average
+            step = training_step(own, build_model(own, store), loss_for(store.info.task))
+            jobs[recipe] = partial(step, batch, 1)
     interleaved(jobs, 1)
     seconds = interleaved(jobs, repeats)
     return {
@@ -149,17 +146,6 @@ def plain_job(config: Config, store: Store, batch: Batch) -> Any:
     start = ball_of(config.attack).start(batch.images, image_keys(key(0), batch.keys))
     given = (batch.images, batch.labels, start, config.attack.eps, 10)
     return lambda: plain.step(model, optimiser, *given)
-
-
-def our_step(config: Config, store: Store) -> TrainingStep:
-    """That of `medrobust train`, with augmentation, clipping and running average."""
-    fabric = Fabric(accelerator="cpu", devices=1, precision=config.train.precision)
-    model = build_model(config, store)
-    wrapped, optimiser = fabric.setup(model, build_optimiser(model, config.train))
-    average = Average(model, config.train.ema) if config.train.ema else None
-    state = State(model, average, optimiser.optimizer)
-    loss = loss_for(store.info.task)
-    return TrainingStep(fabric, config, loss, state, wrapped, optimiser, Group(), FoldedCopies())
 
 
 def table(data: str, seeds: list[int]) -> list[str]:

@@ -1,8 +1,7 @@
 """The settings of a run: a YAML file plus `section.key=value` overrides, checked before work."""
 
 import copy
-import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +18,7 @@ from pydantic import (
 )
 
 from medrobust.errors import MedrobustError
+from medrobust.yaml_settings import complaints, nearest_name, read_yaml
 
 
 def _fraction(value: Any) -> Any:
@@ -285,25 +285,6 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def read_yaml(path: Path, what: str, *, given: str, held: str) -> dict[str, Any]:
-    """The settings in a YAML file of `what`.
-
-    Raises:
-        MedrobustError: no such file (`given` says what to give instead), no YAML, or no mapping
-            (`held` is what it should hold).
-    """
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MedrobustError(f"{what}: can't read {path} ({error.strerror}); {given}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = str(error).replace("\n", " ")
-        raise MedrobustError(f"{what}: {path} is not YAML ({place})") from error
-    if not isinstance(settings, dict):
-        raise MedrobustError(f"{what}: {path} should hold {held}")
-    return settings
-
-
 def _apply(settings: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name:
@@ -317,30 +298,6 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         settings[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise MedrobustError(f"setting: {override!r}: {text!r} is not a YAML value") from error
-
-
-def complaints(error: ValidationError, nearest: Callable[[str], str]) -> str:
-    """One clause per problem, with the key's full name; `nearest` gives a misspelt one's nearest.
-
-    That is the empty text where nothing is near.
-    """
-    return "; ".join(_complaint(problem, nearest) for problem in error.errors())
-
-
-def nearest_name(name: str, names: Sequence[str]) -> str:
-    """The name that was most likely meant; empty if none is near."""
-    return next(iter(difflib.get_close_matches(name, names, 1, cutoff=0.5)), "")
-
-
-def _complaint(problem: Any, nearest: Callable[[str], str]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = nearest(where)
-        return f"unknown key {where}" + (f"; did you mean {near}?" if near else "")
-    if problem["type"] == "missing":
-        return f"{where} is missing"
-    text = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {text[0].lower()}{text[1:]}, found {problem['input']!r}" if where else text
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:

@@ -10,7 +10,7 @@ def recipe_settings(recipe: Recipe, regime: str) -> tuple[str, ...]:
 
     `fast`: one step of attack from strong noise (N-FGSM, watched for collapse) in the place of
     many, and in dual training each image in one half only (Fast AdvProp), so that a step takes 4
-    passes in the place of 26. What that costs is told in docs/explanation/performance.md.
+    passes in the place of 26.
     """
     if regime not in ("adversarial", "dual"):
         return ()

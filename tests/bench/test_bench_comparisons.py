@@ -9,7 +9,7 @@ from torch import nn
 from medrobust.attacks import pgd
 from medrobust.bench import plain
 from medrobust.bench.case import RADIUS, STEPS, Case, classifier
-from medrobust.bench.comparisons import FLOOR, OURS, PLAIN, attack, loader, our_step, plain_step
+from medrobust.bench.comparisons import FLOORS, OURS, PLAIN, attack, loader, our_step, plain_step
 from medrobust.bench.floor import convolutions
 from medrobust.bench.measure import interleaved, ratio, table
 from medrobust.bench.memory import peaks
@@ -44,11 +44,12 @@ def test_the_steps_are_equal() -> None:
     assert [float(ours()) for _ in range(2)] == pytest.approx(found[1:], abs=1e-5)
 
 
-def test_the_floor_is_every_convolution_forward_and_back() -> None:
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_floor_is_every_convolution_forward_and_back(channels_last: bool) -> None:
     network = classifier(SMALL.model())
     seen = {"forward": 0, "backward": 0}
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as record:
-        convolutions(network, SMALL.images, 2)()
+        convolutions(network, SMALL.images, 2, channels_last=channels_last)()
     for event in record.key_averages():
         if event.key == "aten::convolution":
             seen["forward"] += event.count
@@ -61,7 +62,7 @@ def test_the_floor_is_every_convolution_forward_and_back() -> None:
 def test_an_attack_is_compared_with_floor_and_foolbox() -> None:
     comparison = attack(SMALL)
     assert next(iter(comparison.jobs)) == PLAIN
-    assert {OURS, FLOOR, "foolbox"} <= set(comparison.jobs)
+    assert {OURS, *FLOORS, "foolbox"} <= set(comparison.jobs)
     for job in comparison.jobs.values():
         job()
 

@@ -1,5 +1,6 @@
 """Studies made from maps of noise, and the readings of simulated readers without a database."""
 
+import importlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 
 from medrobust.data.store import Store
@@ -25,6 +27,13 @@ SCALE = {"kind": "scale", "id": "useful", "text": "How useful is the map?"}
 PRESENT = {"kind": "presence", "id": "there", "text": "Is there {finding}?"}
 PLACE = {"kind": "location", "id": "place", "text": "Where?", "shape": "box"}
 WORDS = {"kind": "text", "id": "words", "text": "Anything else?"}
+
+
+def benchmark(name: str) -> Any:
+    """The module of a benchmark."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+        return importlib.import_module(name)
 
 
 def mapped(run: RunDir, store: Store, root: Path) -> RunDir:

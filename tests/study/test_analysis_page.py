@@ -263,9 +263,13 @@ def test_an_unfinished_study_is_called_so(created: Path, tmp_path: Path) -> None
         "end is preliminary, and stopping because of it makes p values too small"
     )
     assert re.match(r"1\d of 96 maps have no answer; models use what there is, ", notes[1])
+    told = (tmp_path / "analysis" / "paragraph.txt").read_text(encoding="utf-8")
+    assert told.startswith("Preliminary, as the study goes on: 4 readers judged ")
     with Answers(study) as answers:
         answers.close_study()
     notes = analyse(study, tmp_path / "analysis")
+    told = (tmp_path / "analysis" / "paragraph.txt").read_text(encoding="utf-8")
+    assert told.startswith("4 readers judged ")
     assert notes[0] == "1 of 4 readers have not finished: reader-4"
 
 

@@ -116,7 +116,7 @@ def test_studies_of_other_settings_are_kept(
     small: None, command: Call, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "_answer", lambda *_: pytest.fail("answered"))
-    config = demo._settings(3, 6)
+    config = demo._settings("planted", 3, 6)
     runs, store = demo._open_demo(folder / "runs", folder / "store")
     demo.create_study(config, runs, store, tmp_path / "planted")
     code, out, err = command(folder, tmp_path, "--readers", "2", "--cases", "7")
@@ -149,7 +149,7 @@ def test_maps_are_made_for_runs_that_lack_some(
     folder: Path, copy_of: Callable[[RunDir], RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs, store = demo._open_demo(folder / "runs", folder / "store")
-    config = demo._settings(2, 6)
+    config = demo._settings("planted", 2, 6)
     called: list[tuple[str, ...]] = []
     monkeypatch.setattr(demo, "call", lambda say, *words: called.append(tuple(map(str, words))))
     demo._make_missing_maps(config, runs, store, lambda text: None)
@@ -172,7 +172,7 @@ def test_a_study_that_was_interrupted_goes_on(
 ) -> None:
     runs, store = demo._open_demo(folder / "runs", folder / "store")
     study, counted = tmp_path / "study", []
-    demo.create_study(demo._settings(2, 6), runs, store, study)
+    demo.create_study(demo._settings("planted", 2, 6), runs, store, study)
 
     class Bars:
         def start(self, total: int, title: str) -> Callable[[int], None]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made import benchmark
 from scipy import stats
 
 from medrobust.study.planted import expected_step
@@ -14,11 +15,7 @@ from medrobust.study.simulated import Biases
 @pytest.fixture(scope="module")
 def bench() -> Any:
     """The benchmark's module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-        import study_false_positives
-
-        yield study_false_positives
+    return benchmark("study_false_positives")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made import benchmark
 
 from medrobust.study.answers import DATABASE
 
@@ -17,11 +18,7 @@ EVENTS = READERS * CASES * 4
 @pytest.fixture(scope="module")
 def bench() -> Any:
     """The benchmark's module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-        import study_load
-
-        yield study_load
+    return benchmark("study_load")
 
 
 @pytest.fixture(scope="module")

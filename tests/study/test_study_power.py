@@ -220,9 +220,19 @@ def test_the_command_says_it(create: Callable[..., Any]) -> None:
 
 def test_the_command_finds_none(create: Callable[..., Any], monkeypatch: Any) -> None:
     monkeypatch.setitem(STUDIES, "crossed", 20)
-    told = create("--simulate-power", "0")
+    told = create("--simulate-power", "0.01")
     assert told.stdout.splitlines()[-1] == "smallest of these with at least 80%: none"
     assert "(guessed: that of simulated readers)" in told.stdout
+
+
+@pytest.mark.parametrize("difference", ["0", "-1", "nan", "9"])
+def test_a_difference_that_the_scale_does_not_have(
+    create: Callable[..., Any], difference: str
+) -> None:
+    assert str(create("--simulate-power", difference).exception) == (
+        "--simulate-power: expected a difference above 0 and up to 5 steps, the scale of useful, "
+        f"found {difference}"
+    )
 
 
 @pytest.mark.parametrize(

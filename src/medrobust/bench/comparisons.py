@@ -20,20 +20,23 @@ from medrobust.bench import plain
 from medrobust.bench.case import RADIUS, STEPS, Case, classifier
 from medrobust.bench.floor import convolutions
 from medrobust.bench.rivals import rivals
-from medrobust.config import resolve
+from medrobust.config import Config, resolve
 from medrobust.data.batches import training_batches
 from medrobust.data.prepare import prepare
 from medrobust.data.store import Store
 from medrobust.datasets.phantom import Phantom
+from medrobust.dual import DualBN
 from medrobust.folding import FoldedCopies, folded
-from medrobust.losses import sigmoid_loss
-from medrobust.optimise import build_optimiser
-from medrobust.parallel.group import Group
+from medrobust.losses import Loss, sigmoid_loss
+from medrobust.optimise import Average, build_optimiser
+from medrobust.parallel.group import ALONE
 from medrobust.regimes import Batch
 from medrobust.state import State
 from medrobust.step import TrainingStep
 
-PLAIN, OURS, FLOOR = "plain reference", "medrobust", "convolutions alone"
+PLAIN, OURS = "plain reference", "medrobust"
+FLOORS = {"convolutions alone, channels last": True, "convolutions alone, channels first": False}
+"""The faster of them is the floor."""
 RADII = tuple(np.linspace(0, 0.01, 21)[1:].tolist())
 """Of a sweep; the 21st is 0, the clean images."""
 
@@ -52,19 +55,22 @@ class Comparison:
 def attack(case: Case) -> Comparison:
     """Ten steps of PGD on the adversarial branch; the copy's refreshing counts."""
     network = classifier(case.model())
-    copies, start = FoldedCopies(), case.start
-    given = (case.images, case.labels)
+    copies, start, keys = FoldedCopies(), case.start, case.keys
+    given = images, _ = case.images, case.labels
     ours = partial(pgd, ball=case.ball, loss=sigmoid_loss, steps=STEPS)
 
     def our_attack() -> Tensor:
-        with copies.of(network, case.images) as fast:
-            return ours(fast, *given, case.keys)
+        with copies.of(network, images) as fast:
+            return ours(fast, *given, keys)
 
     others, left_out = rivals(case, network)
     jobs = {
         PLAIN: lambda: plain.attack(network, *given, start, RADIUS, STEPS),
         OURS: our_attack,
-        FLOOR: convolutions(network, case.images, STEPS),
+        **{
+            name: convolutions(network, images, STEPS, channels_last=last)
+            for name, last in FLOORS.items()
+        },
     }
     return Comparison(f"PGD-{STEPS}: {case.title}", jobs | others, notes=tuple(left_out))
 
@@ -79,8 +85,8 @@ def plain_step(case: Case) -> Callable[[], Tensor]:
     """That of the plain reference."""
     model = case.model()
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.0)
-    start = case.start
-    return lambda: plain.step(model, optimiser, case.images, case.labels, start, RADIUS, STEPS)
+    given = (case.images, case.labels, case.start)
+    return lambda: plain.step(model, optimiser, *given, RADIUS, STEPS)
 
 
 def our_step(case: Case, **settings: object) -> Callable[[], Tensor]:
@@ -100,18 +106,20 @@ def our_step(case: Case, **settings: object) -> Callable[[], Tensor]:
         [f"{name.replace('__', '.')}={value}" for name, value in settings.items()],
         "bench",
     )
-    kind = case.device.partition(":")[0]
-    fabric = Fabric(accelerator=kind, devices=1, precision=config.train.precision)
-    model = case.model()
-    wrapped, optimiser = fabric.setup(model, build_optimiser(model, config.train))
-    one = TrainingStep(
-        *(fabric, config, sigmoid_loss, State(model, None, optimiser.optimizer)),
-        *(wrapped, optimiser, Group(), FoldedCopies()),
-    )
+    one = training_step(config, case.model(), sigmoid_loss, case.device.partition(":")[0])
     rows = torch.arange(case.batch, device=case.device)
     batch = Batch(case.images, case.labels, case.keys, rows)
     one(batch, 1)
     return lambda: one(batch, 1)
+
+
+def training_step(config: Config, model: DualBN, loss: Loss, device: str = "cpu") -> TrainingStep:
+    """The step of a training with these settings, in this process."""
+    fabric = Fabric(accelerator=device, devices=1, precision=config.train.precision)
+    wrapped, optimiser = fabric.setup(model, build_optimiser(model, config.train))
+    average = Average(model, config.train.ema) if config.train.ema else None
+    state = State(model, average, optimiser.optimizer)
+    return TrainingStep(fabric, config, loss, state, wrapped, optimiser, ALONE, FoldedCopies())
 
 
 def sweep(case: Case, alone: int = 1) -> Comparison:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from medrobust.aligned import aligned
 from medrobust.progress import Count
 from medrobust.software import software
 
@@ -37,12 +38,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of the same or fewer columns than the first as text."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names, *([_shown(row.get(name, "")) for name in names] for row in rows)]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(names))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
-    return "\n".join(["", title, *lines])
+    return "\n".join(["", title, *aligned(cells)])
 
 
 def machine() -> dict[str, Any]:

@@ -15,7 +15,7 @@ def rivals(case: Case, network: nn.Module) -> tuple[dict[str, Callable[[], objec
     They know exclusive classes only: each image's class is the number of its first label that is
     positive, which leaves the work of a step as it is.
     """
-    classes = case.labels.argmax(1)
+    images, classes = case.images, case.labels.argmax(1)
     jobs: dict[str, Callable[[], object]] = {}
     left_out = []
     for name, make in (("foolbox", _foolbox), ("torchattacks", _torchattacks)):
@@ -26,7 +26,7 @@ def rivals(case: Case, network: nn.Module) -> tuple[dict[str, Callable[[], objec
         except Exception as error:  # libraries fail to import in many ways
             left_out.append(f"{name} is left out: {str(error).splitlines()[0]}")
             continue
-        jobs[name] = lambda attack=attack: attack(case.images, classes)  # type: ignore[misc]
+        jobs[name] = lambda attack=attack: attack(images, classes)  # type: ignore[misc]
     return jobs, left_out
 
 

@@ -70,7 +70,7 @@ def train(
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     recipe: Annotated[
         Recipe | None,
-        typer.Option(help="fast: a robust model in a fifth of the time or less; see the docs."),
+        typer.Option(help="fast: attacks of one step, on half of each batch."),
     ] = None,
 ) -> None:
     """Train a model, or go on with an interrupted training.

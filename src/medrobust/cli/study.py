@@ -46,9 +46,7 @@ def create(
     ] = False,
     simulate_power: Annotated[
         float | None,
-        typer.Option(
-            min=0, help="Make nothing: say how likely this difference is found, in steps."
-        ),
+        typer.Option(help="Make nothing: say how likely this difference is found, in steps."),
     ] = None,
     spread: Annotated[
         str | None,

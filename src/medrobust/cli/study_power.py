@@ -1,6 +1,7 @@
 """What `medrobust study create --simulate-power` says."""
 
 from medrobust.cli.console import console
+from medrobust.errors import MedrobustError
 from medrobust.progress import progress_bars
 from medrobust.study.config import StudyConfig
 from medrobust.study.power import (
@@ -19,12 +20,18 @@ from medrobust.study.spread import spread_of
 def power_of(config: StudyConfig, difference: float, told: str | None) -> list[str]:
     """Lines: the power of the plan, a table around it, the smallest design with enough."""
     question = rated_scale(config)
+    highest = len(question.steps) - 1
+    if not 0 < difference <= highest:
+        raise MedrobustError(
+            f"--simulate-power: expected a difference above 0 and up to {highest} steps, the scale "
+            f"of {question.id}, found {difference:g}"
+        )
     spread, source = spread_of(told, question.id)
     with progress_bars(console) as bars:
         table = power_table(config, difference, spread, track=bars.start)
     plan, best = planned(config), smallest(table)
     return [
-        f"{question.id}: a difference of {difference:g} steps (of 0 to {len(question.steps) - 1}) "
+        f"{question.id}: a difference of {difference:g} steps (of 0 to {highest}) "
         f"between one of {plan.conditions} conditions and another, p < {LEVEL} by Holm",
         f"standard deviations: {spread} ({source})",
         f"power with its 95% interval, by {table[plan].studies} simulated studies each:",

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from medrobust.config import Section, complaints, nearest_name, read_yaml
+from medrobust.config import Section
 from medrobust.errors import MedrobustError
 from medrobust.study.events import ADMIN
 from medrobust.study.questions import Asked
+from medrobust.yaml_settings import complaints, nearest_name, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,40}$")]
 Reader = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]

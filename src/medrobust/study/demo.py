@@ -80,11 +80,10 @@ def run_study_demo(
             too few cases.
     """
     trained, images = _open_demo(runs, store)
-    config = _settings(readers, cases)
-    _make_missing_maps(config, trained, images, say)
+    _make_missing_maps(_settings(next(iter(PLANTED)), readers, cases), trained, images, say)
     outcomes = []
     for seed, (name, biases) in enumerate(PLANTED.items()):
-        folder = out / name
+        config, folder = _settings(name, readers, cases), out / name
         _create(config, trained, images, folder, bars, say)
         simulated = SimulatedReaders.of(folder, biases, seed)
         outcomes.append(_analysed(folder, simulated, _answer(folder, simulated, bars, say), bars))
@@ -102,10 +101,10 @@ def _open_demo(runs: Path, store: Path) -> tuple[list[RunDir], Store]:
     return trained, open_store(store)
 
 
-def _settings(readers: int, cases: int) -> StudyConfig:
+def _settings(name: str, readers: int, cases: int) -> StudyConfig:
     return StudyConfig.model_validate(
         {
-            "title": "Which maps help?",
+            "title": f"Simulated readers: {name}",
             "readers": readers,
             "conditions": CONDITIONS,
             "findings": FINDINGS,

@@ -1,6 +1,5 @@
 """A study's server as a process of its own, for readers on this computer."""
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from medrobust.errors import MedrobustError
+from medrobust.parallel.launch import free_port
 
 SLOWEST_START = 60.0
 """Seconds."""
@@ -24,7 +24,7 @@ class Host:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         words = ("study", "serve", str(folder), "--port", str(self.port))
         self._command = [sys.executable, "-m", "medrobust", *words]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed at the end of the block)
@@ -79,8 +79,3 @@ class Host:
         self._said.seek(0)
         lines = self._said.read().decode("utf-8", "replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as place:
-        return int(place.getsockname()[1])

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
+from medrobust.aligned import aligned
 from medrobust.study.analysis.effects import PRIMARY
 from medrobust.study.simulated import Biases
 
@@ -67,8 +68,4 @@ def as_text(found: list[Comparison]) -> str:
         )
         for one in found
     ]
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (head, *lines)
-    )
+    return "\n".join(aligned([head, *lines]))

@@ -45,7 +45,9 @@ def _design(study: Study, frames: Frames) -> Sentence:
     repeated = (
         f", and {text.plural(again, 'map')} a second time without being told" if again else ""
     )
+    early = not study.closed and len(study.finished) < len(study.readers)
     return [
+        *([Piece("Preliminary, as the study goes on: ")] if early else []),
         Piece(f"{text.plural(len(study.readers), 'reader')} judged "),
         Piece(f"{cases} ({int(positive)} with the finding)", "readings"),
         Piece(f" under {text.plural(len(study.conditions), 'condition')}, blinded: "),
