@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from medrobust.compiling import compile_if_possible
 from medrobust.errors import MedrobustError
+from medrobust.packing import pack
 from medrobust.randomness import key, seeded
 from medrobust.watching import watched
 
@@ -39,17 +40,18 @@ class FoldedCopy:
 
     It lacks those batch norms that follow a layer directly. Which they are is found by watching
     `images` pass, whatever the network's code; that nothing else changed is checked in double
-    precision. Convolutions of pictures are channels-last.
+    precision. Convolutions of pictures are channels-last and, on a processor, packed.
 
     Args:
         network: images -> logits; left as it is.
         images: (N, C, ...), a few are enough.
+        packed: not for a copy that is to be compiled.
 
     Raises:
         MedrobustError: it can't be copied, or the copy's outputs are not the network's.
     """
 
-    def __init__(self, network: nn.Module, images: Tensor) -> None:
+    def __init__(self, network: nn.Module, images: Tensor, packed: bool = True) -> None:
         shown = images.to("cpu", torch.float64)
         try:
             exact = copy.deepcopy(network).to("cpu", torch.float64).eval()
@@ -69,6 +71,7 @@ class FoldedCopy:
         ]
         mine, theirs = _tensors(self.network, taken), _tensors(network, taken)
         self._rest = [(mine[name], now) for name, now in theirs.items()]
+        self._packed = pack(self.network) if packed else []
         self.refresh()
 
     @torch.no_grad()
@@ -78,11 +81,17 @@ class FoldedCopy:
             mine.weight.data, mine.bias.data = map(_channels_last, _fused(layer, norm))
         for tensor, now in self._rest:
             tensor.data = _channels_last(now.detach())
+        self._forget()
 
     def release(self) -> None:
         """Give its memory back until the next `refresh`."""
         for tensor in (*self.network.parameters(), *self.network.buffers()):
             tensor.data = tensor.data.new_empty(0)
+        self._forget()
+
+    def _forget(self) -> None:
+        for convolution in self._packed:
+            convolution.forget()
 
 
 class FoldedCopies:
@@ -120,7 +129,7 @@ class FoldedCopies:
 
     def _make(self, network: nn.Module, images: Tensor) -> FoldedCopy | None:
         try:
-            copied = FoldedCopy(network, images)
+            copied = FoldedCopy(network, images, packed=not self.compiled)
         except MedrobustError as error:
             self.say(f"attacks take the network as it is: {error}")
             return None

@@ -1,4 +1,4 @@
-"""What no attack can be faster than: a network's convolutions alone."""
+"""What an attack costs at least with PyTorch's convolutions: they alone."""
 
 from collections.abc import Callable
 from typing import Any
