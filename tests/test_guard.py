@@ -12,6 +12,7 @@ from medrobust.checkpoints import load
 from medrobust.config import Config, resolve
 from medrobust.data.batches import load_images, load_labels
 from medrobust.data.store import Store
+from medrobust.folding import FoldedCopies
 from medrobust.losses import signs
 from medrobust.models import build_model, training_attack
 from medrobust.rundir import RunDir
@@ -64,7 +65,9 @@ def test_what_can_collapse(tiny_store: Store, changes: dict[str, Any], expected:
 def test_a_fresh_network_has_not_collapsed(tiny_store: Store) -> None:
     config = settings(tiny_store)
     network = build_model(config, tiny_store).branch("single")
-    ratio = guard.excess(network, tiny_store, config, torch.device("cpu"))
+    how = (network, tiny_store, config, torch.device("cpu"))
+    ratio = guard.excess(*how)
+    assert guard.excess(*how, FoldedCopies().of) == pytest.approx(ratio, rel=0.01)
     assert 0.8 < ratio < guard.COLLAPSED
 
 

@@ -273,7 +273,7 @@ def test_test_images_are_never_touched(
 def test_early_stopping(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.8, 0.8, 0.7, 0.9, 0.95])
     monkeypatch.setattr(
-        "medrobust.train.validate", lambda *_: Validation({"clean": {}}, 1.0, next(scores))
+        "medrobust.train.validate", lambda *_, fast: Validation({"clean": {}}, 1.0, next(scores))
     )
     config = settings(store, train__patience=2, train__epochs=6)
     run = finished(config, store, tmp_path / "run")
@@ -287,7 +287,7 @@ def test_of_equal_scores_the_lower_loss_is_better(
 ) -> None:
     losses = iter([0.5, 0.4, 0.45])
     monkeypatch.setattr(
-        "medrobust.train.validate", lambda *_: Validation({"clean": {}}, next(losses), 1.0)
+        "medrobust.train.validate", lambda *_, fast: Validation({"clean": {}}, next(losses), 1.0)
     )
     run = finished(settings(store, train__epochs=3), store, tmp_path / "run")
     assert [line["best"] for line in comparable_log(run)] == [True, True, False]
@@ -373,7 +373,7 @@ def test_training_goes_on_where_compiling_fails(
     train(settings(store, train__epochs=1, train__compile="true"), store, run, say=said.append)
     assert comparable_log(run) == comparable_log(plain)
     told = "train.compile: networks run as they are, as compiling fails here (no compiler here)"
-    assert said.count(told) == 3  # two branches and the copy under attack
+    assert said.count(told) == 4  # two branches, the copy under attack and that of the averages
 
 
 def test_a_lack_of_memory_names_the_setting(

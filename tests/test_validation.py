@@ -10,6 +10,7 @@ from medrobust.data.prepare import prepare
 from medrobust.data.store import Store
 from medrobust.datasets.arrays import Arrays
 from medrobust.errors import MedrobustError
+from medrobust.folding import FoldedCopies
 from medrobust.losses import rank_scores
 from medrobust.models import build_model
 from medrobust.validation import check_selectable, macro_auroc, validate
@@ -62,6 +63,17 @@ def test_attacks_lower_the_auroc_of_the_robust_branch_only_it_is_attacked(store:
     assert set(result.auroc["pgd"]) == {"adv"}
     assert result.auroc["pgd"]["adv"] < result.auroc["clean"]["adv"]
     assert result.score == result.auroc["pgd"]["adv"]
+
+
+def test_an_attack_on_a_folded_copy_finds_the_same(store: Store) -> None:
+    config = settings(store, "dual")
+    how = (build_model(config, store).double(), store, config, torch.device("cpu"), nullcontext)
+    told: list[str] = []
+    quick = validate(*how, fast=FoldedCopies(told.append).of)
+    plain = validate(*how)
+    assert not told
+    assert quick.auroc == plain.auroc
+    assert quick.loss == pytest.approx(plain.loss, rel=1e-9)
 
 
 def test_diverged_weights_are_said_to_be(store: Store) -> None:

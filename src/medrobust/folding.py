@@ -8,7 +8,7 @@ function, up to rounding.
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -23,8 +23,16 @@ from medrobust.packing import pack
 from medrobust.randomness import key, seeded
 from medrobust.watching import watched
 
+Fast = Callable[[nn.Module, Tensor], AbstractContextManager[nn.Module]]
+"""(network, images like those to come) -> what stands for the network while the block runs."""
+
 Pair = tuple[str, str]
 """The names of a layer and of the batch norm that takes its output."""
+
+
+def as_it_is(network: nn.Module, images: Tensor) -> AbstractContextManager[nn.Module]:
+    """The network itself, where no copy is wanted."""
+    return nullcontext(network)
 
 
 def folded(network: nn.Module, images: Tensor) -> nn.Module:

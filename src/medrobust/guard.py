@@ -15,6 +15,7 @@ from medrobust.attacks import Attack, pgd
 from medrobust.attacks.gradient import frozen, full_precision
 from medrobust.config import Config
 from medrobust.data.store import Store
+from medrobust.folding import Fast, as_it_is
 from medrobust.inference import Cases
 from medrobust.models import ball_of, loss_for, training_attack
 
@@ -32,10 +33,17 @@ def is_needed(config: Config) -> bool:
     return one_step and config.attack.guard and config.attack.eps > 0
 
 
-def excess(network: nn.Module, store: Store, config: Config, device: torch.device) -> float:
+def excess(
+    network: nn.Module,
+    store: Store,
+    config: Config,
+    device: torch.device,
+    fast: Fast = as_it_is,
+) -> float:
     """The mean loss under several steps of PGD by that under the attack of training.
 
-    On the first images of the validation split; about 1 for a network that has not collapsed.
+    Both attack what `fast` makes of the network. On the first images of the validation split;
+    about 1 for a network that has not collapsed.
     """
     loss = loss_for(store.info.task)
     several: Attack = partial(pgd, ball=ball_of(config.attack), loss=loss, steps=STEPS)
@@ -44,7 +52,8 @@ def excess(network: nn.Module, store: Store, config: Config, device: torch.devic
     sums = torch.zeros(2, dtype=torch.float64)
     for number, attack in enumerate((several, training_attack(config, loss))):
         for _, images, labels, keys in cases.batches("guard"):
-            attacked = attack(network, images, labels, keys)
+            with fast(network, images) as copied:
+                attacked = attack(copied, images, labels, keys)
             with frozen(network):
                 sums[number] += loss(full_precision(network(attacked)), labels).sum().cpu()
     return float(sums[0] / sums[1].clamp(min=torch.finfo(torch.float64).tiny))

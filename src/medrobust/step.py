@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from medrobust.config import Config
 from medrobust.data.augment import Augmentation
-from medrobust.folding import FoldedCopies
+from medrobust.folding import Fast, FoldedCopies, as_it_is
 from medrobust.losses import Loss
 from medrobust.models import training_attack
 from medrobust.optimise import learning_rate
@@ -63,10 +63,14 @@ class TrainingStep:
         """That of the epoch, on a copy of the network that takes less time."""
         state = self.state
         attack = training_attack(self.config, self.loss, state.epoch, state.collapsed)
-        if not self.config.attack.folded or self.config.regime == "noise":
-            return attack(network, images, labels, keys)
-        with self.copies.of(network, images) as fast:
+        with self.fast(network, images) as fast:
             return attack(fast, images, labels, keys)
+
+    @property
+    def fast(self) -> Fast:
+        """How these settings make a network fast for an attack."""
+        plain = not self.config.attack.folded or self.config.regime == "noise"
+        return as_it_is if plain else self.copies.of
 
     def _augmented(self, batch: Batch) -> Batch:
         keys = image_keys(key(self.config.seed, "augment", self.state.epoch), batch.rows)

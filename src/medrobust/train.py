@@ -82,7 +82,8 @@ def _train(
             loss = _train_epoch(step, batches, track)
         with telling_shortage("evaluate.batch_size", config.evaluate.batch_size):
             result = validate(
-                step.state.deployed, store, config, fabric.device, fabric.autocast, group
+                *(step.state.deployed, store, config, fabric.device, fabric.autocast, group),
+                fast=step.fast,
             )
         improved = _select(step.state, result, config)
         _guard(step, store, say)
@@ -210,7 +211,9 @@ def _guard(step: TrainingStep, store: Store, say: Say) -> None:
     if state.collapsed or not guard.is_needed(config):
         return
     network = state.model.branch(state.model.branches[-1])
-    ratio = step.group.on_first(lambda: guard.excess(network, store, config, step.fabric.device))
+    ratio = step.group.on_first(
+        lambda: guard.excess(network, store, config, step.fabric.device, step.fast)
+    )
     state.collapsed = ratio > guard.COLLAPSED
     if state.collapsed:
         say(

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from medrobust.attacks import pgd
 from medrobust.config import Config
-from medrobust.data.batches import load_labels
+from medrobust.data.batches import load_images, load_labels
 from medrobust.data.store import Store
 from medrobust.dual import DualBN
 from medrobust.errors import MedrobustError
+from medrobust.folding import Fast, as_it_is
 from medrobust.inference import Cases, logits_of
 from medrobust.losses import rank_scores
 from medrobust.models import ball_of, loss_for
@@ -42,17 +43,19 @@ def validate(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[None]],
     group: Group = ALONE,
+    fast: Fast = as_it_is,
 ) -> Validation:
     """AUROC of every branch on clean images and of the robust branch under PGD.
 
-    Of several processes each is shown every so manieth image, and has the result of all.
+    The attack takes what `fast` makes of that branch. Of several processes each is shown every so
+    manieth image, and has the result of all.
 
     Raises:
         MedrobustError: the logits are not finite: training has diverged.
     """
     rows = store.rows("val")
     own = rows[group.rank :: group.count]
-    found = _logits(model, store, own, config, device, autocast) if len(own) else {}
+    found = _logits(model, store, own, config, device, autocast, fast) if len(own) else {}
     parts = group.gathered(found)
     return group.on_first(lambda: _judge(_interleaved(parts), model, store, config))
 
@@ -68,6 +71,7 @@ def _logits(
     config: Config,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[None]],
+    fast: Fast,
 ) -> _Found:
     cases = Cases(store, rows, config.evaluate.batch_size, device, config.seed)
     networks = {name: model.branch(name) for name in model.branches}
@@ -82,9 +86,11 @@ def _logits(
                 steps=config.train.validation_steps,
             )
             only = {robust: networks[robust]}
-            found["pgd"] = logits_of(
-                only, cases, attack=attack, attacked=only[robust], name="validation"
-            )
+            few = load_images(store, rows[:2], device)
+            with fast(networks[robust], few) as attacked:
+                found["pgd"] = logits_of(
+                    only, cases, attack=attack, attacked=attacked, name="validation"
+                )
     return found
 
 
