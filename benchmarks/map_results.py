@@ -3,7 +3,7 @@
     python benchmarks/map_results.py prepare --data DIR     (the stores, from the raw files)
     python benchmarks/map_results.py run [--sets covid patches nih marked] [--workers 2]
     python benchmarks/map_results.py check      (sanity of the maps of the generated radiographs)
-    python benchmarks/map_results.py write [--sets ... | sanity]
+    python benchmarks/map_results.py write [--sets ... | sanity audit]
 
 `DIR` has kermany_pneumonia_224, covid_cxr_lesion_masks, luna16_candidate_patches_50 and
 nih_chestxray14_subset. Finished work is kept.
@@ -27,7 +27,7 @@ from medrobust.explain.summary import against_baselines, between_models, summari
 from medrobust.rundir import RunDir, store_name
 from results import LABELS, MODELS, PAGE, provenance, replace_part
 
-SANITY = "sanity"
+SANITY, AUDIT = "sanity", "audit"
 CONTROLS = {
     "shuffled": ("data.shuffle_labels=true",),
     "seed": ("seed=1",),
@@ -93,7 +93,7 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("prepare", "run", "check", "write"))
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--sets", nargs="+", choices=(*SETS, SANITY), default=list(SETS))
+    parser.add_argument("--sets", nargs="+", choices=(*SETS, SANITY, AUDIT), default=list(SETS))
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     if given.what == "prepare":
@@ -105,8 +105,9 @@ def main() -> None:
     elif given.what == "check":
         sys.exit(check(given.workers))
     else:
+        others = {SANITY: sanity_section, AUDIT: audit_section}
         for name in given.sets:
-            lines = sanity_section() if name == SANITY else section(SETS[name])
+            lines = others[name]() if name in others else section(SETS[name])
             replace_part(PAGE, f"maps {name}", "\n".join(lines))
 
 
@@ -191,6 +192,28 @@ def sanity_section() -> list[str]:
     for (method, finding), rows in found.groupby(["method", "finding"], sort=False):
         cells = [verdict(rows[rows["check"] == name]) for name in checks]
         lines.append(f"| {method} | {finding} | {' | '.join(cells)} |")
+    return lines
+
+
+def audit_section() -> list[str]:
+    """What the marker does to each model, and how much of its maps lies on it."""
+    changes = ("as it is", "removed", "moved")
+    lines = [
+        "Test images, whose marker speaks against its rule in training: AUROC for consolidation "
+        "with the marker as it is, painted over and moved (95 % interval by patient), and how many "
+        "times its share of the image's area it has of the maps of consolidation.",
+        "",
+        "| model | " + " | ".join([*(f"AUROC, {change}" for change in changes), *METHODS]) + " |",
+        "|---" * (1 + len(changes) + len(METHODS)) + "|",
+    ]
+    for regime, branch in MODELS:
+        table = pd.read_csv(folder(SETS["marked"], regime) / "explain" / "audit.csv")
+        table = table[(table["finding"] == "consolidation") & (table["branch"] == branch)]
+        found = table.set_index("measure")[["value", "low", "high"]]
+        aurocs = ["{:.3f} ({:.3f}–{:.3f})".format(*found.loc[f"auroc {c}"]) for c in changes]
+        area = found.loc["area", "value"]
+        shares = [f"{found.loc[f'share:{method}', 'value'] / area:.1f}" for method in METHODS]
+        lines.append(f"| {LABELS[regime, branch]} | {' | '.join([*aurocs, *shares])} |")
     return lines
 
 
