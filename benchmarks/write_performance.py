@@ -5,7 +5,11 @@
     medrobust bench step --batch 4 --size 256 --threads 2 --json runs/bench-256.json
     medrobust bench attack step --network small --batch 64 --size 32 --channels 1 --outputs 1 \\
         --threads 1 --json runs/bench-small.json
-    python benchmarks/write_performance.py runs/bench-*.json
+    OMP_NUM_THREADS=2 python benchmarks/ddp_speed.py --json runs/ddp-resnet50.json
+    OMP_NUM_THREADS=2 python benchmarks/ddp_speed.py --network small --batch 64 --size 32 \\
+        --steps 3 --json runs/ddp-small.json
+    python benchmarks/circles_speed.py RUN --images 32 --steps 50 100 --json runs/circles.json
+    python benchmarks/write_performance.py runs/{bench,ddp}-*.json runs/circles.json
 """
 
 import argparse
@@ -36,7 +40,7 @@ def section(told: dict[str, Any]) -> list[str]:
         f"{told['cores']} cores, {told['threads']} threads ({told['processor']})."
     )
     lines = [where, ""]
-    for part in told["results"]:
+    for part in told.get("results", [told]):
         names = list(dict.fromkeys(name for row in part["rows"] for name in row))
         lines += [f"| {part['title']} | " + " | ".join(names[1:]) + " |"]
         lines += ["|---" * len(names) + "|"]
@@ -44,7 +48,7 @@ def section(told: dict[str, Any]) -> list[str]:
             "| " + " | ".join(shown(row.get(name, "–")) for name in names) + " |"
             for row in part["rows"]
         ]
-        lines += ["", *(f"{note}." for note in part["notes"]), ""]
+        lines += ["", *(f"{note}." for note in part.get("notes", ())), ""]
     return lines
 
 

@@ -5,7 +5,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from medrobust.aligned import aligned
 from medrobust.progress import Count
@@ -45,9 +48,17 @@ def machine() -> dict[str, Any]:
     """Processor, cores, versions and commit."""
     return {
         "cores": os.cpu_count(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}",
         **software(),
     }
+
+
+def _processor() -> str:
+    """Its name, where the system tells."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _shown(value: Any) -> str:
