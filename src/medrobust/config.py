@@ -107,8 +107,8 @@ class AttackSettings(Section):
     """Whether training with one step is watched, and goes on with PGD of `steps` steps should
     networks come out that resist that step alone (catastrophic overfitting)."""
     folded: bool = True
-    """Whether the attack takes a copy of the network with batch norms folded into convolutions:
-    the same function in less time."""
+    """Whether the attack takes a copy of the network with batch norms folded into convolutions
+    and, on a processor, packed filters: the same function in less time."""
 
 
 class Augment(Section):
