@@ -43,6 +43,14 @@ def folded(network: nn.Module, images: Tensor) -> nn.Module:
     return FoldedCopy(network, images).network
 
 
+def folded_if_possible(network: nn.Module, images: Tensor) -> nn.Module:
+    """As `folded`; the network itself where that can't be done."""
+    try:
+        return folded(network, images)
+    except MedrobustError:
+        return network
+
+
 class FoldedCopy:
     """A frozen copy in evaluation mode that can be brought up to date while the network learns.
 

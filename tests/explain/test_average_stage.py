@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.explain.average_stage import write_averages
+from medrobust.explain.methods import Method
 from medrobust.explain.subject import Subject, open_subject
 from medrobust.rundir import RunDir
 
@@ -26,7 +27,10 @@ def test_means_of_maps_and_images_of_each_class(subject: Subject) -> None:
     finding = subject.store.findings[0]
     counted: list[int] = []
     write_averages(
-        subject, {"itself": itself}, [finding], track=lambda total, title: counted.append
+        subject,
+        {"itself": Method("itself", itself)},
+        [finding],
+        track=lambda total, title: counted.append,
     )
     folder = subject.folder / "averages" / subject.name / "test" / "single" / "itself"
     rows = subject.store.rows("test")
@@ -43,7 +47,8 @@ def test_means_of_maps_and_images_of_each_class(subject: Subject) -> None:
 
 def test_maps_of_zeros_are_no_maps(subject: Subject) -> None:
     finding = subject.store.findings[0]
-    write_averages(subject, {"nothing": lambda n, x, f: torch.zeros_like(x[:, 0])}, [finding])
+    nothing = Method("nothing", lambda n, x, f: torch.zeros_like(x[:, 0]))
+    write_averages(subject, {"nothing": nothing}, [finding])
     folder = subject.folder / "averages" / subject.name / "test" / "single" / "nothing"
     with np.load(folder / f"{finding}.npz") as saved:
         assert saved["n_with"] == saved["n_without"] == 0

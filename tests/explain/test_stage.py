@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor, nn
 
 from medrobust import checkpoints
 from medrobust.data.batches import load_images
@@ -15,10 +16,12 @@ from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
 from medrobust.explain.localisation import SCORES, Tolerance, centre_prior
 from medrobust.explain.maps import read_maps, write_maps
+from medrobust.explain.methods import Method
 from medrobust.explain.saliency import gradient
 from medrobust.explain.stage import COLUMNS, Wanted, mapped_rows, positive_rows
 from medrobust.explain.stage import explain as explain_subject
 from medrobust.explain.subject import open_subject
+from medrobust.folding import folded
 from medrobust.models import load_model, untrained_like
 from medrobust.rundir import RunDir
 
@@ -83,7 +86,8 @@ def test_every_positive_with_a_mask_is_scored_by_every_method(
 def test_maps_are_gradients_of_the_branch(
     explained: RunDir, tiny_store: Store, scores: pd.DataFrame, branch: str
 ) -> None:
-    network = load_model(explained, tiny_store)[0].branch(branch)
+    few = load_images(tiny_store, tiny_store.rows("test")[:2], "cpu")
+    network = folded(load_model(explained, tiny_store)[0].branch(branch), few)
     for column, finding in enumerate(tiny_store.findings):
         rows = mapped_rows(tiny_store, "test", finding, tiny_store.truth(finding))
         expected = gradient(network, load_images(tiny_store, rows, "cpu"), column).numpy()
@@ -356,3 +360,23 @@ def test_a_damaged_table_is_named(dual_run: RunDir, copy_of: Copy) -> None:
     (run.explain / "scores.csv").write_text("a,b\n1,2\n")
     with pytest.raises(MedrobustError, match=r"scores.csv: expected columns store, .+ found col"):
         explain(run, findings=["nodule"])
+
+
+def test_methods_that_need_outputs_alone_take_a_folded_copy(
+    dual_run: RunDir, tiny_store: Store
+) -> None:
+    subject = open_subject(dual_run, tiny_store)
+    network, seen = subject.networks["adv"], []
+
+    def spy(given: nn.Module, images: Tensor, finding: int) -> Tensor:
+        seen.append(given)
+        return images[:, 0]
+
+    rows = tiny_store.rows("test")
+    for looks_inside in (True, False, False):
+        subject.maps(network, Method("spy", spy, looks_inside), rows, 0)
+    assert seen[0] is network
+    assert seen[1] is seen[2] is not network
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in seen[1].modules())
+    images = subject.images(rows)
+    assert torch.allclose(network(images), seen[1](images), atol=1e-4)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
 from medrobust.attacks import Ball
 from medrobust.errors import MedrobustError
@@ -13,7 +13,6 @@ from medrobust.explain.dial import clean_and_attacked, dialled
 from medrobust.explain.geometry_stage import radius
 from medrobust.explain.subject import Subject, open_subject
 from medrobust.explain.tables import replace_rows
-from medrobust.folding import folded
 from medrobust.metrics import MACRO, Estimate, covered_findings, estimated, mean_estimate
 from medrobust.progress import Count
 from medrobust.statistics import percentile_interval, weighted_auroc
@@ -83,7 +82,7 @@ class _Place:
     def scored(self, share: float, ball: Ball, redraws: int, done: Count) -> pd.DataFrame:
         """AUROC of the network at one share."""
         branches = self.subject.networks
-        network = _fast(dialled(branches["clean"], branches["adv"], share), self.subject)
+        network = self.subject.fast(dialled(branches["clean"], branches["adv"], share))
         task = self.subject.store.info.task
         scores = clean_and_attacked(network, self._batches(), ball, task, done)
         lines = [
@@ -125,15 +124,6 @@ def _best(validation: pd.DataFrame) -> float:
     macro = validation[validation["finding"] == MACRO]
     means = macro.groupby("share")["value"].mean()
     return float(means.index.to_numpy(float)[means.to_numpy().argmax()])
-
-
-def _fast(network: nn.Module, subject: Subject) -> nn.Module:
-    """The same function with its batch norms folded, where that can be done."""
-    try:
-        few = subject.images(subject.store.rows(subject.split)[:2])
-        return folded(network, few)
-    except MedrobustError:
-        return network
 
 
 def _home(subject: Subject) -> Subject:

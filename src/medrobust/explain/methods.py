@@ -27,6 +27,8 @@ class Method:
     name: str
     function: Callable[..., Tensor]
     """(network, images (N, C, ...) in [0, 1], finding, **options) -> maps (N, ...)."""
+    looks_inside: bool = False
+    """Whether it needs the network's layers as they are, not its outputs alone."""
 
     def __call__(self, network: nn.Module, images: Tensor, finding: int) -> Tensor:
         """Maps (N, H, W) or (N, D, H, W) of images (N, C, ...) for a logit's column."""
@@ -46,7 +48,7 @@ METHODS: Mapping[str, Method] = {
         Method("gradient-x-input", gradient_x_input),
         Method("smooth-grad", smooth_grad),
         Method("integrated-gradients", integrated_gradients),
-        Method("grad-cam", grad_cam),
+        Method("grad-cam", grad_cam, looks_inside=True),
         Method("occlusion", occlusion),
     )
 }

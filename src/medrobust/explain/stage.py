@@ -191,7 +191,7 @@ def _baselines(job: _Job, methods: Mapping[str, Method], done: Count) -> dict[st
 
     return {
         "centre": lambda rows: np.broadcast_to(prior, (len(rows), *shape)),
-        "edge": partial(subject.maps, fresh, edge, column=column),
+        "edge": partial(subject.maps, fresh, Method("edge", edge), column=column),
         "random": noise,
         **{f"{UNTRAINED}:{name}": untrained(method) for name, method in methods.items()},
     }

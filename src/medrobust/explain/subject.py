@@ -1,8 +1,9 @@
 """What is explained: the branches of a run's model, and the images of a store they are shown."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from medrobust.data.batches import load_images
 from medrobust.data.cases import first_cases
 from medrobust.data.store import Store
 from medrobust.errors import MedrobustError
+from medrobust.explain.methods import Method
+from medrobust.folding import folded_if_possible
 from medrobust.inference import Cases
 from medrobust.job import choose_device
 from medrobust.models import fit_model, untrained_like
@@ -43,6 +46,9 @@ class Subject:
     """The model's findings that the store has no labels of."""
     notes: tuple[str, ...]
     """What the user should know of store and model."""
+    _fast: WeakKeyDictionary[nn.Module, nn.Module] = field(
+        default_factory=WeakKeyDictionary, repr=False, compare=False
+    )
 
     @property
     def folder(self) -> Path:
@@ -72,18 +78,29 @@ class Subject:
     def maps(
         self,
         network: nn.Module,
-        method: Callable[[nn.Module, Tensor, int], Tensor],
+        method: Method,
         rows: Rows,
         column: int,
         done: Count = lambda count: None,
     ) -> NDArray[np.float32]:
         """(n, H, W) or (n, D, H, W): what a method gives for these rows."""
+        seen = network if method.looks_inside or not len(rows) else self.fast(network)
         parts = [np.zeros((0, *self.store.images.shape[2:]), np.float32)]
         for first in range(0, len(rows), self.batch_size):
             batch = rows[first : first + self.batch_size]
-            parts.append(method(network, self.images(batch), column).cpu().numpy())
+            parts.append(method(seen, self.images(batch), column).cpu().numpy())
             done(len(batch))
         return np.concatenate(parts)
+
+    def fast(self, network: nn.Module) -> nn.Module:
+        """The same function with its batch norms folded, where that can be done.
+
+        Kept as long as the network.
+        """
+        if network not in self._fast:
+            few = self.images(self.store.rows(self.split)[:2])
+            self._fast[network] = folded_if_possible(network, few)
+        return self._fast[network]
 
     def column(self, finding: str) -> int:
         """The logit of a finding."""
