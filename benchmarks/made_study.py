@@ -15,7 +15,11 @@ from medrobust.study.create import create_study
 
 FINDINGS = ("effusion", "pneumothorax", "cardiomegaly")
 QUESTIONS = (
-    {"kind": "scale", "id": "useful", "text": "How useful is this map for this finding: {finding}?"},
+    {
+        "kind": "scale",
+        "id": "useful",
+        "text": "How useful is this map for this finding: {finding}?",
+    },
     {"kind": "presence", "id": "there", "text": "Is the finding present: {finding}?"},
 )
 
