@@ -15,8 +15,12 @@ from medrobust.study.create import create_study
 
 FINDINGS = ("effusion", "pneumothorax", "cardiomegaly")
 QUESTIONS = (
-    {"kind": "scale", "id": "useful", "text": "How useful is this map for finding {finding}?"},
-    {"kind": "presence", "id": "there", "text": "Is there {finding}?"},
+    {
+        "kind": "scale",
+        "id": "useful",
+        "text": "How useful is this map for this finding: {finding}?",
+    },
+    {"kind": "presence", "id": "there", "text": "Is the finding present: {finding}?"},
 )
 
 

@@ -35,12 +35,20 @@ def complaints(error: ValidationError, nearest: Callable[[str], str]) -> str:
 
     That is the empty text where nothing is near.
     """
-    return "; ".join(_complaint(problem, nearest) for problem in error.errors())
+    problems = error.errors()
+    return "; ".join(_complaint(one, nearest) for one in problems if not _follows(one, problems))
 
 
 def nearest_name(name: str, names: Sequence[str]) -> str:
     """The name that was most likely meant; empty if none is near."""
     return next(iter(difflib.get_close_matches(name, names, 1, cutoff=0.5)), "")
+
+
+def _follows(problem: Any, problems: Sequence[Any]) -> bool:
+    """Whether a list is too short only because entries in it, which have theirs, were not read."""
+    place = problem["loc"]
+    inner = (other["loc"] for other in problems if len(other["loc"]) > len(place))
+    return problem["type"] == "too_short" and any(loc[: len(place)] == place for loc in inner)
 
 
 def _complaint(problem: Any, nearest: Callable[[str], str]) -> str:
@@ -50,5 +58,13 @@ def _complaint(problem: Any, nearest: Callable[[str], str]) -> str:
         return f"unknown key {where}" + (f"; did you mean {near}?" if near else "")
     if problem["type"] == "missing":
         return f"{where} is missing"
+    if problem["type"] in ("too_short", "too_long"):
+        return f"{where}: {_counted(problem['ctx'])}"
     text = problem["msg"].removeprefix("Value error, ")
     return f"{where}: {text[0].lower()}{text[1:]}, found {problem['input']!r}" if where else text
+
+
+def _counted(bounds: Any) -> str:
+    if "min_length" in bounds:
+        return f"expected at least {bounds['min_length']}, found {bounds['actual_length']}"
+    return f"expected at most {bounds['max_length']}, found {bounds['actual_length']}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,8 +84,28 @@ def test_unknown_option_is_a_usage_error(medrobust: Any) -> None:
     outcome = medrobust("evaluate", "runs", "--setps", "3")
     assert outcome.code == 2
     assert outcome.out == ""
-    assert "Error: No such option: --setps" in outcome.err
-    assert "--steps" in outcome.err
+    assert re.fullmatch(
+        r"error: No such option:? '?--setps'?.*--steps.* \(see medrobust evaluate --help\)\n",
+        outcome.err,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sutdy"], r"No such command 'sutdy'.* \(see medrobust --help\)"),
+        (["study", "verfy", "x"], r"No such command 'verfy'.* \(see medrobust study --help\)"),
+        (["train"], r"Missing argument '(config|CONFIG)'.* \(see medrobust train --help\)"),
+        (
+            ["study", "serve", "x", "--port", "0"],
+            r"Invalid value for '--port': .* \(see medrobust study serve --help\)",
+        ),
+    ],
+)
+def test_usage_errors_are_one_line(medrobust: Any, words: list[str], said: str) -> None:
+    outcome = medrobust(*words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert re.fullmatch(f"error: {said}\n", outcome.err)
 
 
 def test_interrupted(medrobust: Any, monkeypatch: pytest.MonkeyPatch) -> None:

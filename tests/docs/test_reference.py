@@ -9,6 +9,12 @@ from markdown_pages import ROOT
 from medrobust.config import Config
 from medrobust.metrics import COLUMNS, METRICS
 from medrobust.predictions import SIDECAR_KEYS
+from medrobust.study.answers import DATABASE, DESIGN
+from medrobust.study.chain import Link
+from medrobust.study.export import ANSWERS, VIEWS
+from medrobust.study.heads import HEAD
+from medrobust.study.integrity import KEY
+from medrobust.study.tokens import ACCESS
 
 REFERENCE = ROOT / "docs" / "reference"
 SPEC = importlib.util.spec_from_file_location("reference", ROOT / "docs/generate_reference.py")
@@ -88,3 +94,12 @@ def test_every_metric_and_key_of_a_sidecar_is_explained():
     files = (REFERENCE / "files.md").read_text(encoding="utf-8")
     assert [m for m in (*METRICS, "threshold") if f"| `{m}` |" not in metrics] == []
     assert [key for key in SIDECAR_KEYS if f"`{key}`" not in files] == []
+
+
+def test_the_files_of_a_study_are_named():
+    part = section((REFERENCE / "files.md").read_text(encoding="utf-8"), "## Reader study")
+    words = " ".join(part.split())
+    files = (*DESIGN, KEY, DATABASE, HEAD, ACCESS, "export/answers.csv", "export/views.csv")
+    assert [name for name in files if f"`{name}`" not in words] == []
+    for columns in (ANSWERS, VIEWS, Link._fields):
+        assert f"`{', '.join(columns)}`" in words

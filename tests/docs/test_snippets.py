@@ -15,8 +15,12 @@ from markdown_pages import PAGES, Block, blocks_of
 from medrobust.cli import main
 from medrobust.cli.main import app
 from medrobust.config import load_config
+from medrobust.errors import MedrobustError
 from medrobust.metrics import read_metrics
 from medrobust.study.config import load_study_config
+from medrobust.study.demo import QUESTIONS
+from medrobust.study.questions import USEFUL
+from medrobust.study.simulated import SimulatedReaders
 
 SMALLER: Mapping[str, list[str]] = {"--images": ["80"]}
 """Values of options that are replaced, so that examples take seconds."""
@@ -65,6 +69,33 @@ def test_pages_after_the_tutorial_run(page, after_tutorial, tmp_path):
 def test_examples_run(page, belongings, tmp_path):
     shutil.copytree(belongings, tmp_path, dirs_exist_ok=True)
     follow(blocks_of(page), tmp_path)
+
+
+@pytest.mark.parametrize("page", ["docs/tutorial/reader-study.md", "docs/how-to/reader-study.md"])
+def test_studies_say_what_to_do_where_there_is_no_finding(page, tmp_path):
+    (block,) = (block for block in blocks_of(page) if block.file == "study.yaml")
+    (tmp_path / "study.yaml").write_text(block.text, encoding="utf-8")
+    useful, seen, *_ = load_study_config(tmp_path / "study.yaml").questions
+    assert useful.hint == USEFUL.hint
+    assert seen.text == QUESTIONS[1]["text"] == "Is the finding present: {finding}?"
+    assert useful.text == QUESTIONS[0]["text"]
+    assert useful.hint == QUESTIONS[0]["hint"]
+
+
+def test_simulated_readers_of_the_tutorial_answer_once(tmp_path, monkeypatch):
+    (block,) = (
+        block for block in blocks_of("docs/tutorial/reader-study.md") if block.file == "simulate.py"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*_):
+        raise MedrobustError("there are answers")
+
+    monkeypatch.setattr(SimulatedReaders, "of", lambda *_: None)
+    monkeypatch.setattr("medrobust.study.simulated.answer_study", refuse)
+    with pytest.raises(SystemExit) as end:
+        exec(compile(block.text, block.place, "exec"), {})
+    assert end.value.code == "error: there are answers"
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ FINDING = "effusion"
 NAMES = ("A", "B", "C")
 METHODS = ("gradient", "grad-cam", "occlusion")
 SCALE = {"kind": "scale", "id": "useful", "text": "How useful is the map?"}
-PRESENT = {"kind": "presence", "id": "there", "text": "Is there {finding}?"}
+PRESENT = {"kind": "presence", "id": "there", "text": "Is the finding present: {finding}?"}
 PLACE = {"kind": "location", "id": "place", "text": "Where?", "shape": "box"}
 WORDS = {"kind": "text", "id": "words", "text": "Anything else?"}
 

@@ -25,8 +25,8 @@ with warnings.catch_warnings():  # of the client's next major version, which is 
     from starlette.testclient import TestClient
 
 QUESTIONS: Sequence[Mapping[str, Any]] = (
-    {"id": "useful", "kind": "scale", "text": "How useful is this map for finding {finding}?"},
-    {"id": "there", "kind": "presence", "text": "Is there {finding}?", "confidence": True},
+    {"id": "useful", "kind": "scale", "text": "How useful is it for this finding: {finding}?"},
+    {"id": "there", "kind": "presence", "text": "Is the finding present: {finding}?"},
     {"id": "place", "kind": "location", "text": "Where?", "shape": "point"},
     {"id": "words", "kind": "text", "text": "Anything else?", "longest": 100},
 )

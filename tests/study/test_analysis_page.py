@@ -176,14 +176,18 @@ def test_an_analysis_is_the_same_again(created: Path, analysed: Path, contents: 
 def test_again_replaces_what_is_no_longer_there(copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "analysis"
     analyse(copy, out, without=["reader-1"])
-    for name in ("comments.csv", "old-question.svg", "mine.txt"):
+    told = json.loads((out / "study.json").read_text())
+    told["figures"].append({"file": "old-question.svg", "alt": ""})
+    (out / "study.json").write_text(json.dumps(told))
+    for name in ("comments.csv", "old-question.svg", "mine.svg", "mine.txt"):
         (out / name).write_text("x")
     (out / "mine").mkdir()
     (out / "mine" / "plot.svg").write_text("x")
     assert analyse(copy, out) == []
     assert not (out / "comments.csv").exists()
     assert not (out / "old-question.svg").exists()
-    assert (out / "mine.txt").read_text() == (out / "mine" / "plot.svg").read_text() == "x"
+    for name in ("mine.txt", "mine.svg", "mine/plot.svg"):
+        assert (out / name).read_text() == "x"
 
 
 def test_a_failure_leaves_the_earlier_analysis_and_nothing_else(
@@ -238,12 +242,50 @@ def test_a_folder_with_other_files_is_left_alone(created: Path, tmp_path: Path) 
     )
 
 
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "x", '{"version": 1}', '{"version": 1, "figures": 3}']
+)
+def test_a_study_json_of_something_else_is_left_alone(
+    created: Path, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(MedrobustError, match=r"^expected an empty folder or an earlier analysis"):
+        analyse(created, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+    assert (tmp_path / "study.json").read_text() == content
+
+
+def test_no_folder_is_exchanged_that_holds_the_study_or_is_worked_in(
+    copy: Path, analysed: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Path(shutil.copytree(analysed, copy.parent / "results"))
+    (results / "within").mkdir()
+    before = contents(copy.parent)
+    for folder, out in ((results, "."), (results / "within", ".."), (results, str(results))):
+        monkeypatch.chdir(folder)
+        with pytest.raises(MedrobustError) as error:
+            analyse(copy, Path(out))
+        assert str(error.value) == (
+            f"expected a folder of its own for the results, found {out} with the folder you are in "
+            "in it: choose another, such as --out analysis"
+        )
+    monkeypatch.chdir(copy)
+    for out in (copy, copy.parent):
+        with pytest.raises(MedrobustError) as error:
+            analyse(copy, out)
+        assert str(error.value) == (
+            f"expected a folder of its own for the results, found {out} with the study in it: "
+            "choose another, such as --out analysis"
+        )
+    assert contents(copy.parent) == before
+
+
 def test_faults_and_who_is_left_out_stand_on_the_page(copy: Path, tmp_path: Path) -> None:
     alter(copy)
     out = tmp_path / "analysis"
     notes = analyse(copy, out, despite_faults=True, without=["reader-2"])
     assert notes[:2] == [
-        "the answers do not verify (1 faults): they may not be what readers gave",
+        "the answers do not verify (1 fault): they may not be what readers gave",
         "left out by request: reader-2",
     ]
     page = (out / "index.html").read_text()
@@ -287,6 +329,32 @@ def test_one_condition_has_no_differences(
     text = plain(paragraph(study, frames))
     assert "under 1 condition, blinded" in text
     assert "differences were" not in text
+
+
+def test_an_interval_without_width_is_marked(created: Path) -> None:
+    """All readers are right about all images, so that every resample says the same."""
+    study = simulated(created)
+    right = study.readings.assign(there=study.readings["truth"].astype(float))
+    agreed = replace(study, readings=right)
+    frames = {"readings": right, **tables(agreed).frames()}
+    mark = "no width: all resamples agree"
+    text = plain(paragraph(agreed, frames))
+    assert f"Agreement between readers on “there”: mean kappa 1.00 (1.00–1.00; {mark})." in text
+    assert f"The sensitivity of “there” was 1.00 (95 % CI 1.00–1.00; {mark}) for A" in text
+    for name in ("agreement", "shares", "share_differences"):
+        _, layout = TABLES[name]
+        shown = layout(frames[name])
+        cells = {group.head: [row.cells[0] for row in group.rows] for group in shown.groups}
+        for head, own in cells.items():
+            marked = [cell.mark for cell in own if cell.note]  # kappa may not be defined
+            assert set(marked) == ({mark} if head.startswith("there") else {""}), (name, head)
+            assert not any(cell.mark for cell in own if not cell.note)
+        assert shown.caption.endswith(
+            " An interval without width comes of answers that leave no room for chance, such as "
+            "those of readers who always agree: it says little of other cases."
+        )
+        other = frames[name][frames[name]["question"] != "there"]
+        assert "without width" not in layout(other).caption
 
 
 def test_long_names_are_wrapped(created: Path) -> None:

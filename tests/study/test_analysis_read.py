@@ -126,7 +126,7 @@ def test_readers_can_be_left_out(answered: Path) -> None:
 def test_altered_answers_are_refused_unless_told_otherwise(copy: Path) -> None:
     alter(copy)
     text = refusal(copy)
-    assert text.startswith(f"expected answers as they were given in {copy}, found 1 faults (event ")
+    assert text.startswith(f"expected answers as they were given in {copy}, found 1 fault (event ")
     assert text.endswith(
         "): see `medrobust study verify`, or analyse them all the same (--despite-faults), which "
         "the page will say"
@@ -140,7 +140,7 @@ def test_an_exchanged_key_is_found_by_its_hash(copy: Path) -> None:
     path.write_text(path.read_text().replace('"condition": "A"', '"condition": "B"'))
     assert sha256_of(path) != ""
     assert refusal(copy).startswith(
-        f"expected answers as they were given in {copy}, found 1 faults (its hash is not the one "
+        f"expected answers as they were given in {copy}, found 1 fault (its hash is not the one "
         "in study.yaml: it was exchanged)"
     )
 

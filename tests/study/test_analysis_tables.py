@@ -1,5 +1,6 @@
 """Each table against what other software, or counting, makes of the same readings."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,24 @@ def test_tables_begin_with_the_study(frames: Frames) -> None:
         assert (frame["study"] == "s").all()
         if "question" in frame:
             assert frame.columns[1] == "question", name
+
+
+def test_the_reference_names_every_table_and_column(study: Study, frames: Frames) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/files.md").read_text(encoding="utf-8")
+    analysis = page.partition("### Analysis")[2]
+    told = dict(re.findall(r"^\| `(\w+)\.csv` \| (`[^|]*) \|$", analysis, re.MULTILINE))
+    assert list(told) == list(FILES)
+    words = study.readings.assign(words="x")
+    made = {"comments": tables(replace(study, readings=words)).frames()["comments"], **frames}
+    for name, frame in made.items():
+        columns = [column for column in frame.columns[1:] if "mean rank" not in column]
+        spans = re.findall(r"`([^`<]*)`", told[name])
+        assert [column for span in spans for column in span.split(", ")] == columns, name
+    assert told["friedman"].endswith("then `mean rank <condition>` of each")
+    first = told["readings"].split("`")[1].split(", ")
+    assert first == list(study.readings.columns[1 : 1 + len(first)])
+    rest = {column.partition(".")[2] for column in study.readings.columns[1 + len(first) :]}
+    assert set(re.findall(r"<id>\.(\w+)", told["readings"])) == rest - {""}
 
 
 def test_questions_and_times_are_counted(study: Study) -> None:

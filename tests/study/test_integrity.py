@@ -116,6 +116,18 @@ def test_it_can_be_checked_while_it_is_answered(folder: Path) -> None:
         assert verify(folder)[-1].note == "8 heads agree"
 
 
+def test_one_is_not_called_several(tmp_path: Path) -> None:
+    with Answers.open(study_in(tmp_path)) as answers:
+        receipt = answers.append(shown()).code
+    notes = [one.note for one in verify(tmp_path, [receipt])[2:]]
+    assert notes == [
+        f"1 event, the last is {receipt}",
+        "",
+        "1 head agrees",
+        "event 1 is that of this receipt, if the chain is whole",
+    ]
+
+
 def test_no_answers_yet(tmp_path: Path) -> None:
     study_in(tmp_path)
     with pytest.raises(

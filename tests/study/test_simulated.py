@@ -11,6 +11,7 @@ import yaml
 from made import FINDING, PLACE, PRESENT, SCALE, WORDS, make, mapped, simulated
 
 from medrobust.data.store import Store
+from medrobust.errors import MedrobustError
 from medrobust.rundir import RunDir
 from medrobust.study.answers import Answers, read_events
 from medrobust.study.integrity import verify
@@ -77,6 +78,21 @@ def test_a_whole_study_is_answered_and_verifies(study: Path) -> None:
     edited = {link.item for link in read_events(study) if link.kind == "edited"}
     assert edited == {item for item in items_of(study) if readers.hesitates(item)}
     assert 0.2 < len(edited) / len(given) < 0.4
+
+
+def test_what_is_answered_is_not_answered_again(study: Path) -> None:
+    readers = SimulatedReaders.of(study, Biases(stops={"reader-1": 0.1, "reader-2": 0.0}))
+    answer_study(study, readers)
+    before = read_events(study)
+    given = sum(link.kind == "answered" for link in before)
+    with pytest.raises(MedrobustError) as error:
+        answer_study(study, readers)
+    assert str(error.value) == (
+        f"simulated readers: expected a study without answers, found {given} in {study}: make "
+        "another with `medrobust study create`"
+    )
+    assert given > 0
+    assert read_events(study) == before
 
 
 def test_a_reader_who_gives_up_has_not_finished(study: Path) -> None:

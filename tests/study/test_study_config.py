@@ -70,7 +70,7 @@ def test_blocks_follow_from_the_design(load: Load) -> None:
 def test_all_kinds_of_questions(load: Load) -> None:
     questions = [
         {"kind": "scale", "id": "clear", "text": "Is it clear?", "steps": ["no", "yes"]},
-        {"kind": "presence", "id": "seen", "text": "Is there {finding}?"},
+        {"kind": "presence", "id": "seen", "text": "Is the finding present: {finding}?"},
         {"kind": "location", "id": "where", "text": "Where?", "shape": "box"},
         {"kind": "text", "id": "why", "text": "Why?", "longest": 100},
     ]
@@ -115,7 +115,41 @@ def test_a_question_survives_being_written(kind: type[Scale]) -> None:
         ),
         (
             {"cases": {"count": 20}},
-            "repeats.gap: expected at most 9 with cases.count = 20, found 10",
+            "repeats.gap: expected at most 9 with cases.count = 20, found 10 (the default): set it "
+            "lower, or ask for more cases",
+        ),
+        (
+            {"cases": {"count": 20}, "repeats": {"gap": 12}},
+            "repeats.gap: expected at most 9 with cases.count = 20, found 12: set it lower, or ask "
+            "for more cases",
+        ),
+        (
+            {"cases": {"count": 3}},
+            "cases.count: expected at least 5, so that other maps lie between two of the same "
+            "image, found 3",
+        ),
+        (
+            {"cases": {"count": 0}},
+            "cases.count: input should be greater than or equal to 1, found 0",
+        ),
+        (
+            {"cases": {"practice": -1}},
+            "cases.practice: input should be greater than or equal to 0, found -1",
+        ),
+        ({"conditions": []}, "conditions: expected at least 1, found 0"),
+        ({"questions": []}, "questions: expected at least 1, found 0"),
+        (
+            {"questions": [{"kind": "scale", "id": "q", "text": "?", "steps": ["x"]}]},
+            "questions.0.scale.steps: expected at least 2, found 1",
+        ),
+        (
+            {"readers": [f"r{number}" for number in range(201)]},
+            "readers: expected at most 200, found 201",
+        ),
+        (
+            {"readers": ["a b"]},
+            "readers.0: string should match pattern '^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$', found "
+            "'a b'",
         ),
         (
             {"cases": {"count": 1}},
@@ -136,9 +170,11 @@ def test_readers_names_can_be_names_in_the_answers(
     assert complaint(readers=names).startswith("readers")
 
 
-@pytest.mark.parametrize("count", [0, 201, True, "two"])
+@pytest.mark.parametrize("count", [0, -1, 201, 10**9, True, "two", 2.5])
 def test_readers_are_some(complaint: Callable[..., str], count: object) -> None:
-    assert complaint(readers=count).startswith("readers")
+    assert complaint(readers=count) == (
+        f"readers: expected a number from 1 to 200 or a list of names, found {count!r}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,6 +191,20 @@ def test_conditions_can_be_parts_of_paths(
 def test_the_gap_matters_where_images_come_again(load: Load) -> None:
     once = load(design={"kind": "once"}, repeats={"share": 0}, cases={"count": 4})
     assert once.repeated == 0
+
+
+@pytest.mark.parametrize(("share", "least", "widest"), [(0, 4, 15), (0.1, 5, 13), (0.5, 8, 7)])
+def test_what_is_asked_for_is_enough(
+    load: Load, complaint: Callable[..., str], share: float, least: int, widest: int
+) -> None:
+    """(30 - 30 · share) // 2 maps apart at most; at least 2 apart needs so many cases."""
+    near, far = ({"share": share, "gap": gap} for gap in (2, widest + 1))
+    said = complaint(repeats=near, cases={"count": least - 1})
+    assert said.startswith(f"cases.count: expected at least {least}, so that ")
+    assert load(repeats=near, cases={"count": least}).cases.count == least
+    said = complaint(repeats=far, cases={"count": 30})
+    assert said.startswith(f"repeats.gap: expected at most {widest} with cases.count = 30, ")
+    assert load(repeats={"share": share, "gap": widest}, cases={"count": 30})
 
 
 def test_missing_lines_are_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -346,6 +347,37 @@ def test_a_branch_that_a_run_does_not_have(
     conditions = [{"name": "a", "run": "dual"}]
     assert refusal(settings(conditions=conditions), runs, tiny_store, tmp_path / "s") == (
         "condition a: expected branch to be one of adv, clean, found 'single'"
+    )
+
+
+def test_a_method_that_nobody_can_use(
+    runs: list[RunDir], tiny_store: Store, tmp_path: Path
+) -> None:
+    conditions = [{"name": "a", "run": "standard", "method": "gradcam"}]
+    assert refusal(settings(conditions=conditions), runs, tiny_store, tmp_path / "s") == (
+        "condition a: expected method to be one of gradient, gradient-x-input, smooth-grad, "
+        "integrated-gradients, grad-cam, occlusion, found 'gradcam'; did you mean grad-cam?"
+    )
+
+
+def test_maps_of_a_method_of_ones_own(
+    runs: list[RunDir], tiny_store: Store, tmp_path: Path
+) -> None:
+    """They are read where they are there, and named where another is asked for."""
+    copy = Path(shutil.copytree(runs[0].path, tmp_path / "standard" / "0"))
+    places = copy / "explain" / "maps" / "phantom" / "train" / "single"
+    (places / "gradient").rename(places / "mine")
+    condition = {"name": "a", "run": "standard", "method": "mine"}
+    create_study(settings(conditions=[condition]), [RunDir(copy)], tiny_store, tmp_path / "s")
+    (places / "mine" / "effusion.npz").unlink()
+    other = settings(conditions=[condition | {"method": "x"}])
+    methods = "gradient, gradient-x-input, smooth-grad, integrated-gradients, grad-cam, occlusion"
+    assert refusal(other, [RunDir(copy)], tiny_store, tmp_path / "t") == (
+        f"condition a: expected method to be one of {methods}, mine, found 'x'"
+    )
+    some = settings(conditions=[condition])
+    assert refusal(some, [RunDir(copy)], tiny_store, tmp_path / "t") == (
+        f"condition a: expected method to be one of {methods}, found 'mine'"
     )
 
 

@@ -1,12 +1,17 @@
 """Colours that can be told apart (WCAG 2.2, 1.4.3 and 1.4.11), and pages for screen readers."""
 
+import io
 import re
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from rooms import Served
 
+from medrobust.report.pictures import saliency_limit
+from medrobust.study.pictures import overlay
 from medrobust.study.web.render import HERE
 
 CSS = (HERE / "static" / "study.css").read_text()
@@ -54,6 +59,42 @@ def test_nothing_comes_from_elsewhere() -> None:
     assert not re.search(
         r"https?://(?!www\.w3\.org/2000/svg)", (HERE / "static/study.js").read_text()
     )
+
+
+def test_the_bars_have_the_colours_of_maps() -> None:
+    """At zero, halfway and at the end, to a level of 255 and a percent."""
+    drawn = np.zeros((100, 100), np.float32)
+    drawn[0, :2] = 1, -1
+    half = saliency_limit(drawn) / 2
+    drawn[0, 2:4] = half, -half  # too little to move the limit by a level
+    with Image.open(io.BytesIO(overlay(drawn))) as picture:
+        colours = np.array(picture.convert("RGBA"), float)[0]
+    for name, middle, end in (("for", colours[2], colours[0]), ("against", colours[3], colours[1])):
+        rule = re.search(rf"\.colours \.{name} {{([^}}]*)}}", CSS)
+        assert rule
+        stops = re.findall(r"rgb\((\d+) (\d+) (\d+) / (\d+)%\)", rule[1])
+        nothing, halfway, most = np.array(stops, float)
+        assert nothing[3] == colours[4, 3] == 0
+        for stop, colour in ((halfway, middle), (most, end)):
+            assert np.abs(stop[:3] - colour[:3]).max() <= 1
+            assert abs(stop[3] - colour[3] / 2.55) <= 1
+
+
+def test_all_cases_have_the_same_legend(served: Served) -> None:
+    ann = served.visitor("ann")
+    legends = set()
+    for item in served.items("ann"):
+        page = ann.client.get(f"/item/{item}")
+        found = re.search(r'<p class="colours".*?</p>', page.text, re.DOTALL)
+        assert found, page.status_code
+        legends.add(found[0])
+        ann.judge(item)
+    (legend,) = legends
+    assert re.sub(r"<[^>]+>", " ", legend).split() == (
+        ["Map:", "speaks", "against", "nothing", "speaks", "for", "the", "finding"]
+    )
+    assert 'role="img" aria-label="Colours of the map: blue speaks against the finding, ' in legend
+    assert "style=" not in legend
 
 
 class Controls(HTMLParser):

@@ -15,7 +15,8 @@ def test_a_whole_study(served: Served) -> None:
     ann = served.visitor("ann")
     items = served.items("ann")
     page = ann.read()
-    assert "You will read 5 cases in 2 blocks, after 1 for practice that are not counted." in page
+    assert "You will read 5 cases in 2 blocks, after 1 for practice that is not counted." in page
+    assert "red speaks for the finding, blue against it, and what stays clear says nothing." in page
     for number, item in enumerate(items):
         assert ann.going_on() == item
         assert f"/item/{item}" in ann.read()
@@ -47,7 +48,7 @@ def test_the_case_page_says_where_it_is(served: Served) -> None:
     practice, first, second, third, fourth, _ = served.items("ann")
     page = ann.client.get(f"/item/{practice}").text
     assert "Practice · Case 1 of 1" in page
-    assert "How useful is this map for finding effusion?" in page
+    assert "How useful is it for this finding: effusion?" in page
     assert "Finish practice" in page
     ann.judge(practice)
     page = ann.client.get(f"/item/{first}").text

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +29,8 @@ from medrobust.recipes import Recipe, recipe_settings
 
 _INTERRUPTED = 130
 """The exit code Typer gives after Ctrl-C."""
+_UsageError: Any = typer.BadParameter.__base__
+"""What Typer raises for words that fit no command; it gives a name to a kind of it only."""
 
 app = typer.Typer(
     help="Train, attack, explain and compare medical-image classifiers: standard, adversarial "
@@ -179,14 +181,24 @@ def _told(error: Exception) -> str:
     return str(error)
 
 
+def _misused(error: Any) -> str:
+    """In one line; or the help, where nothing but a group of commands was named."""
+    text = str(error.format_message())
+    if text.startswith("Usage: "):
+        return text
+    words = f"error: {' '.join(text.split())}"
+    return f"{words} (see {error.ctx.command_path} --help)" if error.ctx else words
+
+
 def main() -> None:
     """Run the command line; errors meant for people are one line, and the exit code is 1.
 
-    Of processes that work together one tells an error, and the others end quietly.
+    It is 2 for words that fit no command. Of processes that work together one tells an error, and
+    the others end quietly.
     """
     debug = "--debug" in sys.argv[1:]
     try:
-        app()
+        _run()
     except (MedrobustError, OSError) as error:
         if debug:
             raise
@@ -199,3 +211,13 @@ def main() -> None:
         if end.code == _INTERRUPTED and not is_launched():
             console.print("interrupted; nothing is half-written, give the same command again")
         raise
+
+
+def _run() -> None:
+    """Ends with SystemExit, as commands do, or with the error of a command."""
+    try:
+        code = app(prog_name="medrobust", standalone_mode=False)
+    except _UsageError as error:
+        console.print(told := _misused(error), style="red" if told.startswith("error") else None)
+        sys.exit(error.exit_code)
+    sys.exit(code)

@@ -49,7 +49,7 @@ def study_section(folder: Path) -> StudySection:
     Raises:
         MedrobustError: there is no analysis in the folder, or its tables are others.
     """
-    told = _told(folder)
+    told = read_told(folder)
     try:
         tables = [named for name in TABLES if (named := _named(folder, name)) is not None]
     except (KeyError, ValueError) as error:
@@ -66,7 +66,12 @@ def study_section(folder: Path) -> StudySection:
     )
 
 
-def _told(folder: Path) -> dict[str, Any]:
+def read_told(folder: Path) -> dict[str, Any]:
+    """The `study.json` of an analysis.
+
+    Raises:
+        MedrobustError: there is none in the folder.
+    """
     try:
         told = json.loads((folder / "study.json").read_bytes())
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
 """How the tables of a reader study's analysis are shown."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -9,6 +9,8 @@ import pandas as pd
 from medrobust.report import text
 from medrobust.report.tables import Cell, Group, Row, Table
 
+NO_WIDTH = "no width: all resamples agree"
+"""Stands beside an interval that is one point."""
 Write = Callable[["pd.Series[Any]"], Cell]
 TEXTS = (
     *("question", "condition", "reader", "readers", "first", "second", "name", "by", "kind"),
@@ -36,7 +38,17 @@ class Layout:
             cells = [write(row) for write in self.columns.values()]
             found.setdefault(group, []).append(Row(self.head(row), cells))
         groups = [Group(head, group) for head, group in found.items()]
-        return Table(self.caption, [self.first, *self.columns], groups)
+        return Table(self.caption + _caution(groups), [self.first, *self.columns], groups)
+
+
+def _caution(groups: Sequence[Group]) -> str:
+    cells = [cell for group in groups for row in group.rows for cell in row.cells]
+    if not any(cell.mark for cell in cells):
+        return ""
+    return (
+        " An interval without width comes of answers that leave no room for chance, such as those "
+        "of readers who always agree: it says little of other cases."
+    )
 
 
 def _number(name: str, digits: int = 2) -> Write:
@@ -57,6 +69,16 @@ def _signed(name: str, digits: int = 2) -> Write:
     return lambda row: Cell(
         text.signed(row[name], digits), text.signed_interval(row["low"], row["high"], digits)
     )
+
+
+def _redrawn(write: Write) -> Write:
+    """The cell, marked where its interval has no width."""
+
+    def marked(row: "pd.Series[Any]") -> Cell:
+        alike = text.has_no_width(row["low"], row["high"])
+        return replace(write(row), mark=NO_WIDTH) if alike else write(row)
+
+    return marked
 
 
 def _yes(name: str) -> Write:
@@ -220,7 +242,7 @@ TABLES: Mapping[str, tuple[str, Layout]] = {
             "Kappa of scales has quadratic weights; intervals of means redraw cases.",
             _judged,
             {
-                **{"Value": _value("value"), "Pairs or maps": _count("pairs_of_answers")},
+                **{"Value": _redrawn(_value("value")), "Pairs or maps": _count("pairs_of_answers")},
                 "Left out": _count("left_out"),
             },
             ("question", "kind", "condition"),
@@ -262,7 +284,7 @@ TABLES: Mapping[str, tuple[str, Layout]] = {
             "box; overlap: intersection over union. 95 % intervals redraw patients and hold for "
             "these readers.",
             _named_in("condition"),
-            {"Value": _value("value"), "Readings": _count("readings")},
+            {"Value": _redrawn(_value("value")), "Readings": _count("readings")},
             ("question", "measure"),
             "Measure and condition",
         ),
@@ -272,7 +294,7 @@ TABLES: Mapping[str, tuple[str, Layout]] = {
         Layout(
             "Differences between conditions; patients are redrawn.",
             _pair,
-            {"Difference": _signed("difference"), "p": _p("p")},
+            {"Difference": _redrawn(_signed("difference")), "p": _p("p")},
             ("question", "measure"),
             "Measure and pair",
         ),

@@ -3,6 +3,8 @@
 import math
 import re
 
+from medrobust.wording import plural as plural
+
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 BRANCHES = {
@@ -43,6 +45,11 @@ def signed_interval(low: float | None, high: float | None, digits: int = 3) -> s
     return f"{signed(low, digits)} to {signed(high, digits)}"
 
 
+def has_no_width(low: float | None, high: float | None) -> bool:
+    """Whether an interval is one point but for rounding, as where every resample is alike."""
+    return low is not None and high is not None and math.isclose(low, high, abs_tol=1e-9)
+
+
 def p_value(p: float | None) -> str:
     """`0.034`, and `< 0.001` below that."""
     if p is None or not math.isfinite(p):
@@ -58,11 +65,6 @@ def count(n: float | None) -> str:
 def percent(share: float) -> str:
     """`35 %`, with a space that does not break."""
     return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
-
-
-def plural(n: int, noun: str, many: str = "") -> str:
-    """`1 image`, `2 images`."""
-    return f"{n:,} {noun if n == 1 else many or noun + 's'}"
 
 
 def epsilon(eps: float, norm: str = "linf") -> str:

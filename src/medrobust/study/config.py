@@ -1,5 +1,6 @@
 """The settings of a reader study: a YAML file, checked before work."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from medrobust.study.events import ADMIN
 from medrobust.study.questions import Asked
 from medrobust.yaml_settings import complaints, nearest_name, read_yaml
 
+MOST_READERS = 200
+LEAST_GAP = 2
+"""Maps that two showings of an image are apart: at least one other lies between them."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,40}$")]
 Reader = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")]
 
@@ -48,7 +52,7 @@ class Repeats(Section):
 
     share: float = Field(0.1, ge=0, le=0.5)
     """Of a reader's maps."""
-    gap: int = Field(10, ge=2)
+    gap: int = Field(10, ge=LEAST_GAP)
     """Two maps of the same image are at least so many maps apart, repeated or not."""
 
 
@@ -79,7 +83,7 @@ class StudyConfig(Asked):
     """As readers see it: it should not tell what is compared."""
     seed: int = Field(0, ge=0)
     """Of the choice of images and their order."""
-    readers: tuple[Reader, ...] = Field(min_length=1, max_length=200)
+    readers: tuple[Reader, ...] = Field(min_length=1, max_length=MOST_READERS)
     """Their names, or how many: `reader-1` and so on."""
     conditions: tuple[Condition, ...] = Field(min_length=1, max_length=20)
     findings: tuple[str, ...] | None = None
@@ -94,9 +98,11 @@ class StudyConfig(Asked):
     @field_validator("readers", mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:
-        if type(given) is int:
-            return tuple(f"reader-{number}" for number in range(1, given + 1))
-        return given
+        if isinstance(given, list | tuple):
+            return given
+        if type(given) is not int or not 1 <= given <= MOST_READERS:
+            raise ValueError(f"expected a number from 1 to {MOST_READERS} or a list of names")
+        return tuple(f"reader-{number}" for number in range(1, given + 1))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -110,13 +116,31 @@ class StudyConfig(Asked):
                 f"cases.count: expected at least one for each of {len(self.conditions)} "
                 f"conditions, found {self.cases.count}"
             )
-        widest = (self.cases.count - math.ceil(self.repeated / self.blocks)) // 2
-        if (self.repeated or self.blocks > 1) and self.repeats.gap > widest:
-            raise ValueError(
-                f"repeats.gap: expected at most {widest} with cases.count = {self.cases.count}, "
-                f"found {self.repeats.gap}"
-            )
+        if self.repeated or self.blocks > 1:
+            self._refuse_gap()
         return self
+
+    def _refuse_gap(self) -> None:
+        """Raise `ValueError` if images can't come again so far apart."""
+        count, gap, widest = self.cases.count, self.repeats.gap, self._widest(self.cases.count)
+        if widest < LEAST_GAP:
+            enough = next(
+                more for more in itertools.count(count) if self._widest(more) >= LEAST_GAP
+            )
+            raise ValueError(
+                f"cases.count: expected at least {enough}, so that other maps lie between two of "
+                f"the same image, found {count}"
+            )
+        if gap > widest:
+            whose = "" if "gap" in self.repeats.model_fields_set else " (the default)"
+            raise ValueError(
+                f"repeats.gap: expected at most {widest} with cases.count = {count}, found "
+                f"{gap}{whose}: set it lower, or ask for more cases"
+            )
+
+    def _widest(self, count: int) -> int:
+        """The largest gap that is possible with so many cases."""
+        return (count - math.ceil(self._repeated(count) / self.blocks)) // 2
 
     @property
     def blocks(self) -> int:
@@ -126,7 +150,10 @@ class StudyConfig(Asked):
     @property
     def repeated(self) -> int:
         """Maps that each reader sees twice."""
-        return round(self.repeats.share * self.cases.count * self.blocks)
+        return self._repeated(self.cases.count)
+
+    def _repeated(self, count: int) -> int:
+        return round(self.repeats.share * count * self.blocks)
 
 
 def _refuse_twice(what: str, names: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from medrobust.study.answers import DATABASE
 from medrobust.study.config import StudyConfig
 from medrobust.study.draft import Draft, draft, showings
 from medrobust.study.draw import draw, pictures_of
+from medrobust.wording import plural
 
 Track = Callable[[int, str], Count]
 """Called with (total, title); what it returns counts."""
@@ -74,8 +75,10 @@ def _notes(decided: Draft) -> Iterator[str]:
     config = decided.config
     reading = next(iter(decided.readings.values()))
     total = len(showings(reading)) - len(reading.practice)
+    readers = f"each of {len(config.readers)} readers" if config.readers[1:] else "the reader"
     yield (
-        f"each of {len(config.readers)} readers judges {total} maps in {config.blocks} blocks, "
+        f"{readers} judges {plural(total, 'map')} in "
+        f"{plural(config.blocks, 'block')}, "
         f"{config.repeated} of them for the second time, after {len(reading.practice)} for practice"
     )
     if len(config.readers) % len(config.conditions):

@@ -25,7 +25,7 @@ from medrobust.study.integrity import KEY, verify
 from medrobust.study.links import make_links
 from medrobust.study.maps import sources
 from medrobust.study.planted import Comparison, compare
-from medrobust.study.questions import Scale
+from medrobust.study.questions import USEFUL, Scale
 from medrobust.study.simulated import Biases, SimulatedReaders
 from medrobust.study.visiting import Saved, Visitor
 
@@ -37,10 +37,12 @@ CONDITIONS: Sequence[Mapping[str, str]] = (
     {"name": "dual clean", "run": "dual/0", "branch": "clean"},
     {"name": "dual adversarial", "run": "dual/0", "branch": "adv"},
 )
-USEFUL = "useful"
 QUESTIONS: Sequence[Mapping[str, Any]] = (
-    {"kind": "scale", "id": USEFUL, "text": "How useful is this map for finding {finding}?"},
-    {"kind": "presence", "id": "seen", "text": "Is there {finding}?"},
+    {
+        **{"kind": "scale", "id": USEFUL.id, "hint": USEFUL.hint},
+        "text": "How useful is this map for this finding: {finding}?",
+    },
+    {"kind": "presence", "id": "seen", "text": "Is the finding present: {finding}?"},
     {"kind": "location", "id": "where", "text": "Where is it?", "shape": "box"},
 )
 PLANTED: Mapping[str, Biases] = {
@@ -187,5 +189,5 @@ def _analysed(
     out = folder / "analysis"
     notes = analyse(folder, out, track=bars.start)
     steps = next(len(q.steps) for q in readers.questions if isinstance(q, Scale))
-    pairs = compare(out, readers.biases, USEFUL, steps)
+    pairs = compare(out, readers.biases, USEFUL.id, steps)
     return Outcome(out / "index.html", readers.biases, pairs, notes)

@@ -15,6 +15,7 @@ from medrobust.study.chain import Link, canonical
 from medrobust.study.integrity import verify
 from medrobust.study.reading_time import Key, reading_times
 from medrobust.study.spreadsheets import without_formulas
+from medrobust.wording import plural
 
 ANSWERS = (
     *("study", "reader", "session", "item", "question", "value", "changed", "seconds", "timing"),
@@ -55,8 +56,8 @@ def export(folder: Path, study: str) -> tuple[Path, Path]:
     wrong = [finding for finding in verify(folder) if finding.verdict == "wrong"]
     if wrong:
         raise MedrobustError(
-            f"expected answers as they were given in {folder}, found {len(wrong)} faults "
-            f"({wrong[0].note}): see `medrobust study verify`"
+            f"expected answers as they were given in {folder}, found "
+            f"{plural(len(wrong), 'fault')} ({wrong[0].note}): see `medrobust study verify`"
         )
     links = read_events(folder)
     answers, views = folder / "export" / "answers.csv", folder / "export" / "views.csv"

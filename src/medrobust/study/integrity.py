@@ -29,6 +29,7 @@ from medrobust.study.chain import Link, faults, genesis
 from medrobust.study.database import connect_to_read, explained, schema_of
 from medrobust.study.events import ADMIN
 from medrobust.study.heads import HEAD, Head, read_code, read_heads
+from medrobust.wording import plural
 
 KEY = "sealed/key.json"
 MOST_NOTES = 20
@@ -122,7 +123,9 @@ def _anchored(links: Sequence[Link], heads: Sequence[Head], torn: int) -> list[F
         return [Finding("head", HEAD, "wrong", note)]
     reached = max((head.sequence for head in heads), default=0)
     beyond = max(0, len(links) - reached)
-    fine = f"{len(heads)} heads agree" + (f"; later events: {beyond}" if beyond else "")
+    fine = plural(len(heads), "head agrees", "heads agree") + (
+        f"; later events: {beyond}" if beyond else ""
+    )
     found = _judged("head", HEAD, _missed(links, heads), fine)
     if torn:
         note = f"{torn} of its lines can't be read, as after a power failure"
@@ -143,7 +146,9 @@ def _missed(links: Sequence[Link], heads: Sequence[Head]) -> Iterator[str]:
 
 
 def _length(links: Sequence[Link]) -> str:
-    return f"{len(links)} events, the last is {_code(links)}" if links else "no events yet"
+    if not links:
+        return "no events yet"
+    return f"{plural(len(links), 'event')}, the last is {_code(links)}"
 
 
 def _code(links: Sequence[Link]) -> str:
@@ -151,4 +156,6 @@ def _code(links: Sequence[Link]) -> str:
 
 
 def _proven(head: Head) -> str:
-    return f"events 1 to {head.sequence} are those of this receipt, if the chain is whole"
+    last = head.sequence
+    reached = "event 1 is that" if last == 1 else f"events 1 to {last} are those"
+    return f"{reached} of this receipt, if the chain is whole"

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from medrobust.errors import MedrobustError
 from medrobust.explain.maps import mapped_ids, maps_folder, maps_path, read_maps
 from medrobust.rundir import RunDir, store_name
 from medrobust.study.config import Condition
+from medrobust.yaml_settings import nearest_name
 
 Maps = Mapping[str, NDArray[np.float32]]
 """Image id -> (H, W) or (D, H, W)."""
@@ -74,14 +75,15 @@ def refuse_missing(
     """Check that all maps are there; `store` is the one to name in a command.
 
     Raises:
-        MedrobustError: a branch that its run does not have; or missing files, with the commands
-            that make them, one for each run.
+        MedrobustError: a branch that its run does not have; a method that `explain` does not
+            have; or missing files, with the commands that make them, one for each run.
     """
     missing: dict[Path, list[tuple[Source, str]]] = {}
     for source in found:
         for finding in findings:
             if not source.path(finding).is_file():
                 _refuse_branch(source)
+                _refuse_method(source, finding)
                 missing.setdefault(source.run.path, []).append((source, finding))
     if missing:
         makes = [_command(run, lacking, split, store) for run, lacking in missing.items()]
@@ -114,6 +116,23 @@ def _refuse_branch(source: Source) -> None:
             f"condition {source.condition.name}: expected branch to be one of "
             f"{', '.join(branches)}, found {source.condition.branch!r}"
         )
+
+
+def _refuse_method(source: Source, finding: str) -> None:
+    """Maps of other methods than those of `explain` can be there, but not be made."""
+    from medrobust.explain.methods import METHODS  # takes seconds: only where maps are missing
+
+    method = source.condition.method
+    if method in METHODS:
+        return
+    mapped = (replace(source, folder=folder) for folder in source.folder.parent.glob("*/"))
+    others = sorted(one.folder.name for one in mapped if one.path(finding).is_file())
+    known = list(dict.fromkeys([*METHODS, *others]))
+    near = nearest_name(method, known)
+    raise MedrobustError(
+        f"condition {source.condition.name}: expected method to be one of {', '.join(known)}, "
+        f"found {method!r}" + (f"; did you mean {near}?" if near else "")
+    )
 
 
 def _command(

@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 from scipy.special import ndtr, ndtri
 
+from medrobust.errors import MedrobustError
 from medrobust.study.answers import Answers
 from medrobust.study.chance import rank
 from medrobust.study.events import Event
@@ -162,9 +163,18 @@ class SimulatedReaders:
 
 
 def answer_study(folder: Path, readers: SimulatedReaders) -> None:
-    """Answer a whole study, one reader after the other, by the clock of the simulation."""
+    """Answer a whole study, one reader after the other, by the clock of the simulation.
+
+    Raises:
+        MedrobustError: somebody has answered already; what there is stays as it is.
+    """
     clock = [START]
     with Answers(folder, lambda: clock[0]) as answers:
+        if given := sum(link.kind == "answered" for link in answers.events()):
+            raise MedrobustError(
+                f"simulated readers: expected a study without answers, found {given} in {folder}: "
+                "make another with `medrobust study create`"
+            )
         for seconds, event in happenings(folder, readers):
             clock[0] += timedelta(seconds=seconds)
             answers.append(event)

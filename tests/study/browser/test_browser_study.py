@@ -116,7 +116,7 @@ def test_by_touch(site: Serve, window: Open) -> None:
     for place in range(2):
         tablet.ready()
         page.tap("label.step:has-text('Slightly useful')")
-        page.tap("text=Present")
+        page.tap("label.step:has-text('Present')")
         page.locator(".sure input").tap()
         page.tap("text=Mark in the image")
         page.locator(".mapped .view").tap()

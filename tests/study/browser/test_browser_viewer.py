@@ -194,6 +194,25 @@ def test_side_by_side_or_overlaid(site: Serve, window: Open) -> None:
     assert page.is_visible(".plain canvas")
 
 
+@pytest.mark.parametrize(
+    ("width", "height"), [(1280, 800), (1180, 820), (820, 1180), (768, 1024), (360, 740)]
+)
+def test_the_colours_are_explained_below_the_map(
+    site: Serve, window: Open, width: int, height: int
+) -> None:
+    tablet = window(has_touch=True, viewport={"width": width, "height": height})
+    page = open_case(site(practice=0), tablet)
+    legend = page.locator(".colours").bounding_box()
+    view = page.locator(".mapped .view").bounding_box()
+    questions = page.locator("#questions").bounding_box()
+    assert legend["y"] >= view["y"] + view["height"]
+    right, below = legend["x"] + legend["width"], legend["y"] + legend["height"]
+    assert right <= questions["x"] or below <= questions["y"]
+    bars = [page.locator(f".colours .{name}").bounding_box() for name in ("against", "for")]
+    assert all(bar["width"] >= 20 and bar["height"] > 10 for bar in bars)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_a_box_by_mouse_and_by_keyboard(site: Serve, window: Open) -> None:
     question = {"id": "place", "kind": "location", "text": "Where?", "shape": "box"}
     study = site(practice=0, questions=[question])

@@ -11,6 +11,7 @@ from medrobust import __version__
 from medrobust.errors import MedrobustError
 from medrobust.files import new_folder, write_csv, write_json, write_text
 from medrobust.progress import Count
+from medrobust.report.study import read_told
 from medrobust.study.analysis.figures import Drawing, drawings
 from medrobust.study.analysis.page import write_analysis
 from medrobust.study.analysis.paragraph import Sentence, paragraph, plain
@@ -18,6 +19,7 @@ from medrobust.study.analysis.read import Study, read_study
 from medrobust.study.analysis.tables import FILES, tables
 from medrobust.study.questions import Words
 from medrobust.study.spreadsheets import without_formulas
+from medrobust.wording import plural
 
 Track = Callable[[int, str], Count]
 """Called with (total, title); what it returns counts."""
@@ -38,8 +40,8 @@ def analyse(
     """Write `index.html`, `*.csv`, `*.svg`, `paragraph.txt` and `study.json` to a folder.
 
     What an earlier analysis wrote there is replaced, all at once or not at all; other files that
-    lie there stay. Texts of readers are cells that no spreadsheet runs (`spreadsheets.as_text`).
-    Returns what the user should know.
+    lie there stay, unless they have the name of a table, a figure or the page. Texts of readers
+    are cells that no spreadsheet runs (`spreadsheets.as_text`). Returns what the user should know.
 
     Args:
         study: the folder of a study; readers may still be at work.
@@ -49,8 +51,10 @@ def analyse(
         track: hears of the progress.
 
     Raises:
-        MedrobustError: as `read_study`; `out` is a file, or holds something else.
+        MedrobustError: as `read_study`; `out` is a file, or holds something else, or the study or
+            the folder that one works in is in it, which would be exchanged with it.
     """
+    _refuse_around(out, study)
     _refuse_other(out)
     found = read_study(study, despite_faults=despite_faults, without=without)
     given = tables(found, track(len(found.questions) + 1, f"{out}: tables"))
@@ -66,10 +70,19 @@ def analyse(
     return notes
 
 
+def _refuse_around(out: Path, study: Path) -> None:
+    for what, inside in (("the study", study), ("the folder you are in", Path())):
+        if inside.resolve().is_relative_to(out.resolve()):
+            raise MedrobustError(
+                f"expected a folder of its own for the results, found {out} with {what} in it: "
+                "choose another, such as --out analysis"
+            )
+
+
 def _refuse_other(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise MedrobustError(f"expected a folder or nothing at {out}, found a file: choose another")
-    if out.is_dir() and any(out.iterdir()) and not (out / "study.json").is_file():
+    if out.is_dir() and any(out.iterdir()) and not _written(out):
         raise MedrobustError(
             f"expected an empty folder or an earlier analysis at {out}, found other files: choose "
             "another"
@@ -78,11 +91,21 @@ def _refuse_other(out: Path) -> None:
 
 def _keep_others(old: Path, folder: Path) -> None:
     """Copy what is in the old folder and no analysis wrote."""
+    written = _written(old)
     for path in old.iterdir() if old.is_dir() else ():
         if path.is_dir():
             shutil.copytree(path, folder / path.name, symlinks=True)
-        elif path.name not in WRITTEN and path.suffix != ".svg":
+        elif path.name not in written:
             shutil.copy2(path, folder, follow_symlinks=False)
+
+
+def _written(folder: Path) -> set[str]:
+    """The names of files that an analysis may have left in a folder; none if there is none."""
+    try:
+        told = read_told(folder)
+        return WRITTEN | {figure["file"] for figure in told["figures"]}
+    except (MedrobustError, KeyError, TypeError):
+        return set()
 
 
 def _write(
@@ -119,8 +142,8 @@ def _told(
 def _notes(study: Study, without: Collection[str]) -> Iterator[str]:
     if study.faults:
         yield (
-            f"the answers do not verify ({len(study.faults)} faults): they may not be what readers "
-            "gave"
+            f"the answers do not verify ({plural(len(study.faults), 'fault')}): they may not "
+            "be what readers gave"
         )
     if without:
         yield f"left out by request: {', '.join(sorted(without))}"
@@ -142,7 +165,8 @@ def _notes(study: Study, without: Collection[str]) -> Iterator[str]:
         )
     unknown = int((study.readings["timing"] != "").sum())
     if unknown:
-        yield f"the reading time of {unknown} maps is unknown, see the column timing"
+        maps = plural(unknown, "map")
+        yield f"the reading time of {maps} is unknown, see the column timing"
     yield from _doubts(study)
 
 
@@ -152,4 +176,5 @@ def _doubts(study: Study) -> Iterator[str]:
         yield "one reader: nothing here holds for other readers"
     again = int(study.readings.loc[study.readings["repeat"], "answered"].sum())
     if 0 < again < FEW_REPEATS:
-        yield f"agreement within readers rests on {again} maps that were judged twice"
+        maps = plural(again, "map that was", "maps that were")
+        yield f"agreement within readers rests on {maps} judged twice"

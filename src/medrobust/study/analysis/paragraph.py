@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from medrobust.report import text
+from medrobust.report.study_tables import NO_WIDTH
 from medrobust.study.analysis.concord import ALL
 from medrobust.study.analysis.effects import PRIMARY
 from medrobust.study.analysis.read import Study
@@ -73,8 +74,15 @@ def _means(name: str, means: pd.DataFrame) -> Sentence:
 
 
 def _interval(row: "pd.Series[float]", value: str, digits: int = 2) -> str:
-    limits = text.interval(row["low"], row["high"], digits)
+    limits = _limits(row, digits)
     return f"{text.number(row[value], digits)} (95 % CI {limits}) for {row['condition']}"
+
+
+def _limits(row: "pd.Series[float]", digits: int = 2) -> str:
+    """The interval; a word of caution where it is one point."""
+    limits = text.interval(row["low"], row["high"], digits)
+    alike = text.has_no_width(row["low"], row["high"])
+    return f"{limits}; {NO_WIDTH}" if alike else limits
 
 
 def _model(own: Frames) -> Iterator[Sentence]:
@@ -174,8 +182,7 @@ def _agreement(name: str, own: Frames) -> Iterator[Sentence]:
     rows = _of(own, "agreement", readers="", condition=ALL)
     for kind, part in rows.groupby("kind", sort=False) if len(rows) else ():
         values = [
-            f"{row['measure']} {text.number(row['value'], 2)} "
-            f"({text.interval(row['low'], row['high'], 2) or 'no interval'})"
+            f"{row['measure']} {text.number(row['value'], 2)} ({_limits(row) or 'no interval'})"
             for _, row in part.iterrows()
             if pd.notna(row["value"])
         ]

@@ -19,6 +19,7 @@ from medrobust.study.heads import Head
 from medrobust.study.integrity import KEY, verify
 from medrobust.study.questions import Asked, Question
 from medrobust.study.reading_time import reading_times
+from medrobust.wording import plural
 
 PLACES = ("study", "store", "split", "reader", "case", "condition", "repeat")
 """First columns of the readings: which map a reader judged, and whether for the second time."""
@@ -176,9 +177,9 @@ def _faults(folder: Path, despite: bool) -> tuple[str, ...]:
     wrong = [finding for finding in verify(folder) if finding.verdict == "wrong"]
     if wrong and not despite:
         raise MedrobustError(
-            f"expected answers as they were given in {folder}, found {len(wrong)} faults "
-            f"({wrong[0].note}): see `medrobust study verify`, or analyse them all the same "
-            "(--despite-faults), which the page will say"
+            f"expected answers as they were given in {folder}, found "
+            f"{plural(len(wrong), 'fault')} ({wrong[0].note}): see `medrobust study verify`, "
+            "or analyse them all the same (--despite-faults), which the page will say"
         )
     return tuple(f"{finding.what}: {finding.note}" for finding in wrong)
 
