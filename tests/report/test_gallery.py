@@ -157,6 +157,28 @@ def test_damaged_attacked_images(numbers: Numbers, workplace: Workplace, tmp_pat
         drawn(alone, workplace)
 
 
+def test_each_finding_has_the_attack_against_it(
+    numbers: Numbers, workplace: Workplace, tmp_path: Path
+) -> None:
+    alone, _ = copied(numbers, workplace, tmp_path)
+    before = drawn(alone, workplace)
+    for file in (tmp_path / "run" / "adversarial").iterdir():
+        with np.load(file) as saved:
+            arrays = dict(saved)
+        slots = [arrays["image"]] + [np.zeros_like(arrays["image"])] * (
+            len(workplace.store.findings) - 1
+        )
+        np.savez(file, **arrays, by_finding=np.stack(slots, 1))
+    after = drawn(alone, workplace)
+    first, second = workplace.store.findings[:2]
+    assert [c.panels[0].attacked for c in after.cases[first]] == [
+        c.panels[0].attacked for c in before.cases[first]
+    ]
+    black = {c.panels[0].attacked for c in after.cases[second]}
+    assert len(black) == 1
+    assert black.isdisjoint(c.panels[0].attacked for c in before.cases[second])
+
+
 def test_many_pixels_are_averaged(
     shown: Gallery, numbers: Numbers, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

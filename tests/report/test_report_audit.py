@@ -23,11 +23,11 @@ MARKER = "letter <b>R"
 
 
 def audited(
-    branch: str, swapped: float, half: float = 0.05, finding: str = "Nodule"
+    branch: str, swapped: float, half: float = 0.05, finding: str = "Nodule", removed: float = 0.85
 ) -> pd.DataFrame:
     """AUROC 0.9 as it is; the interval of the difference reaches `half` to either side."""
     where = ("blobs", "test", branch, finding, MARKER)
-    aurocs = {"as it is": 0.9, "removed": 0.85, "moved": 0.88, "swapped": swapped}
+    aurocs = {"as it is": 0.9, "removed": removed, "moved": 0.88, "swapped": swapped}
     measures = {
         "area": (0.01, 0.0, 40),
         "share:gradient": (0.25, 0.02, 39),
@@ -106,9 +106,22 @@ def test_the_table_has_every_measure_in_its_place(run: Path) -> None:
     ],
 )
 def test_sentences(run: Path, swapped: float, told: str) -> None:
-    section = audit_section(material(run, audited("adv", swapped)))
+    section = audit_section(material(run, audited("adv", swapped, removed=0.9)))
     assert section is not None
     assert section.sentences == [f"The adversarial branch of dual {told}"]
+
+
+def test_a_marker_whose_removal_tells_is_used(run: Path) -> None:
+    table = audited("adv", 0.88)
+    own = table["measure"] == "difference removed"
+    table.loc[own, ["value", "low", "high"]] = [0.05, 0.01, 0.09]
+    table.loc[table["measure"] == "auroc removed", "value"] = 0.95
+    section = audit_section(material(run, table))
+    assert section is not None
+    assert section.sentences == [
+        f"The adversarial branch of dual depends on {MARKER} for Nodule: removed, AUROC 0.900 "
+        "becomes 0.950."
+    ]
 
 
 def test_what_cannot_be_scored_is_not_spoken_of(run: Path) -> None:

@@ -203,10 +203,12 @@ def _patients(job: _Audit, rows: Rows) -> NDArray[np.str_]:
 def _sentence(run: str, rows: pd.DataFrame) -> str:
     """What one branch's audit of one finding says, in words."""
     value = dict(zip(rows["measure"], rows["value"], strict=True))
-    first, gap = rows.iloc[0], rows.set_index("measure").loc[f"difference {SWAPPED}"]
+    first, by_name = rows.iloc[0], rows.set_index("measure")
+    gap, removed = (by_name.loc[f"difference {edit}"] for edit in (SWAPPED, REMOVED))
+    uses_it = gap["high"] < 0 or removed["low"] > 0 or removed["high"] < 0
     share = next((m for m in value if str(m).startswith(SHARE)), "")
     on_it = f"{100 * value[share]:.1f} % of the {share.removeprefix(SHARE)} map" if share else ""
-    verdict = "cannot be shown to depend on" if gap["high"] >= 0 else "depends on"
+    verdict = "depends on" if uses_it else "cannot be shown to depend on"
     return (
         f"{run}, branch {first['branch']}: {first['finding']} {verdict} {first['marker']}: AUROC "
         f"{value[f'auroc {AS_IS}']:.3f}, {value[f'auroc {REMOVED}']:.3f} without it, "

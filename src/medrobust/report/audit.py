@@ -103,15 +103,20 @@ def _table(found: Sequence[_Audited], looks: Mapping[Arm, Style]) -> Table:
 
 
 def _sentence(one: _Audited) -> str:
-    """In words, what exchanging the marker does."""
-    before, after = (
-        one.measures.get(name, UNKNOWN) for name in ("auroc as it is", "auroc swapped")
-    )
-    numbers = f"AUROC {text.number(before.value)} becomes {text.number(after.value)}"
+    """In words, what exchanging or removing the marker does."""
+    removed = one.measures.get("difference removed", UNKNOWN)
+    exchanged, without = _becomes(one, "swapped"), _becomes(one, "removed")
     if one.gap.high < 0:
-        verdict = f"depends on {one.marker} for {one.finding}: exchanged, {numbers}"
+        verdict = f"depends on {one.marker} for {one.finding}: exchanged, {exchanged}"
+    elif removed.low > 0 or removed.high < 0:
+        verdict = f"depends on {one.marker} for {one.finding}: removed, {without}"
     elif one.gap.low > 0:
-        verdict = f"does better for {one.finding} when {one.marker} is exchanged ({numbers})"
+        verdict = f"does better for {one.finding} when {one.marker} is exchanged ({exchanged})"
     else:
-        verdict = f"cannot be shown to depend on {one.marker} for {one.finding} ({numbers})"
+        verdict = f"cannot be shown to depend on {one.marker} for {one.finding} ({exchanged})"
     return f"{one.arm.phrase[:1].upper()}{one.arm.phrase[1:]} {verdict}."
+
+
+def _becomes(one: _Audited, edit: str) -> str:
+    before, after = (one.measures.get(f"auroc {name}", UNKNOWN) for name in ("as it is", edit))
+    return f"AUROC {text.number(before.value)} becomes {text.number(after.value)}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medrobust.adversarial import read_adversarial
 from medrobust.data.cases import gallery_rows
 from medrobust.data.store import Store
 from medrobust.explain.truth import truth_if_any
@@ -96,6 +97,12 @@ class _Shown:
     style: Style
     maps: Mapping[str, Mapping[str, Images]]
     attacked: Images
+    """(S, C, ...) by image: what was found against each finding."""
+
+    def against(self, identity: str, column: int) -> NDArray[np.float32] | None:
+        """The attacked image behind a finding's score."""
+        images = self.attacked.get(identity)
+        return None if images is None else images[column if len(images) > 1 else 0]
 
     def map(self, method: str, finding: str, identity: str) -> NDArray[np.float32] | None:
         return self.maps[method].get(finding, {}).get(identity)
@@ -190,13 +197,15 @@ def _load(numbers: Numbers, arm: Arm, style: Style, store: Store, methods: Seque
     run, folder = numbers.runs_of(arm)[0], _folder(numbers, arm)
     files = {method: _files(folder / method, store) for method in methods}
     maps = {
-        method: {finding: _read(file, "map", "maps") for finding, file in found.items()}
+        method: {finding: _read(file) for finding, file in found.items()}
         for method, found in files.items()
     }
     stem = numbers.stem(run, arm.branch, _pictured(numbers))
     attacked = run.path / "adversarial" / f"{stem}.npz"
-    there = attacked.is_file()
-    images = _read(attacked, "image", "attacked images", "evaluate") if there else {}
+    images = {}
+    if attacked.is_file():
+        found = read_adversarial(attacked)
+        images = dict(zip(found.image_id, found.images, strict=True))
     return _Shown(arm, run, style, maps, images)
 
 
@@ -206,11 +215,11 @@ def _files(folder: Path, store: Store) -> dict[str, Path]:
     return {finding: file for finding, file in files.items() if file.is_file()}
 
 
-def _read(file: Path, name: str, what: str, stage: str = "explain") -> Images:
-    """Image id -> array; maps are multiplied by their scale again."""
+def _read(file: Path) -> Images:
+    """Image id -> map, multiplied by its scale again."""
     images: dict[str, NDArray[np.float32]] = {}
-    with arrays_of(file, what, stage) as arrays:
-        values = np.asarray(arrays[name], dtype=np.float32)
+    with arrays_of(file, "maps") as arrays:
+        values = np.asarray(arrays["map"], dtype=np.float32)
         scales = arrays["scale"] if "scale" in arrays else np.ones(len(values), np.float32)
         for identity, value, scale in zip(arrays["image_id"], values, scales, strict=True):
             images[str(identity)] = value * scale
@@ -265,7 +274,9 @@ def _panel(
         _saliency(method, one.map(method, finding, identity), scene.side)
         for method in scene.methods
     ]
-    attacked, difference = _attack(one.attacked.get(identity), clean, scene)
+    attacked, difference = _attack(
+        one.against(identity, scene.store.findings.index(finding)), clean, scene
+    )
     before, after = (
         text.number(
             scene.predicted.probability(one.run, one.arm.branch, condition, identity, finding), 2

@@ -130,7 +130,7 @@ def _cell(judged: pd.DataFrame) -> Cell:
     value = text.number(known["value"].mean(), 2)
     main = value if failed else f"\N{CHECK MARK} {value}"
     if len(known) > 1:
-        return Cell(main, f"{len(known)} comparisons", mark)
+        return Cell(main, "" if failed else f"{len(known)} of {len(known)} pass", mark)
     (row,) = records(known)
     return Cell(main, text.interval(row.low, row.high, 2), mark)
 
