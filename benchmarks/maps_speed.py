@@ -5,7 +5,7 @@ python benchmarks/maps_speed.py [--images 1000] [--threads 2] [--json FILE]
 The plain way is that of the published code: an image, a pass, `backward()` from the sum of its
 logits with parameters included, the image's gradient as an array; then the next image. Ours are the
 maps of one finding: batches, no gradient of parameters, and with batch norms folded (folding is
-timed too). That both give the same maps is checked first.
+timed too). That both give the same maps is checked first. Then all scores of as many maps.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from measure import interleaved, ratio, report
+from medrobust.explain.localisation import Tolerance, score_map
 from medrobust.explain.saliency import gradient
 from medrobust.folding import folded
 from medrobust.networks import Classifier, build_backbone
@@ -61,6 +62,19 @@ def main() -> None:
     ]
     title = f"{given.images} gradient maps, ResNet-18 at 64 px, {given.threads} threads"
     report(title, rows, given.json)
+    maps = np.random.default_rng(0).normal(size=(given.images, 64, 64)).astype(np.float32)
+    taken = median(interleaved({"scores": lambda: score(maps)}, given.repeats)["scores"])
+    report(
+        f"All scores of {given.images} maps of 64 px", [{"what": "scores", "seconds": taken}], None
+    )
+
+
+def score(maps: Maps) -> None:
+    """Hit rate with a tolerance, mass, rank, average precision and overlap of each."""
+    mask = np.zeros(maps.shape[1:], bool)
+    mask[20:30, 30:45] = True
+    for one in maps:
+        score_map(one, mask, Tolerance(2), 0.5)
 
 
 def one_by_one(network: nn.Module, images: Tensor) -> Maps:
