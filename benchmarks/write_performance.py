@@ -6,6 +6,7 @@
     medrobust bench attack step --network small --batch 64 --size 32 --channels 1 --outputs 1 \\
         --threads 1 --json runs/bench-small.json
     OMP_NUM_THREADS=2 python benchmarks/ddp_speed.py --json runs/ddp-resnet50.json
+    OMP_NUM_THREADS=2 python benchmarks/ddp_speed.py --batch 32 --json runs/ddp-batch-32.json
     OMP_NUM_THREADS=2 python benchmarks/ddp_speed.py --network small --batch 64 --size 32 \\
         --steps 3 --json runs/ddp-small.json
     python benchmarks/circles_speed.py RUN --images 32 --steps 50 100 --json runs/circles.json

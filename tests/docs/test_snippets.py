@@ -1,5 +1,6 @@
 """The examples of the documentation run; how to write them is said in CONTRIBUTING.md."""
 
+import runpy
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -87,6 +88,7 @@ def test_simulated_readers_of_the_tutorial_answer_once(tmp_path, monkeypatch):
         block for block in blocks_of("docs/tutorial/reader-study.md") if block.file == "simulate.py"
     )
     monkeypatch.chdir(tmp_path)
+    Path(block.file).write_text(block.text, encoding="utf-8")
 
     def refuse(*_):
         raise MedrobustError("there are answers")
@@ -94,7 +96,7 @@ def test_simulated_readers_of_the_tutorial_answer_once(tmp_path, monkeypatch):
     monkeypatch.setattr(SimulatedReaders, "of", lambda *_: None)
     monkeypatch.setattr("medrobust.study.simulated.answer_study", refuse)
     with pytest.raises(SystemExit) as end:
-        exec(compile(block.text, block.place, "exec"), {})
+        runpy.run_path(block.file)
     assert end.value.code == "error: there are answers"
 
 
